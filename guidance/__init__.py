@@ -1,0 +1,1 @@
+"""From a case to electrodes that stand in the patient, verified."""

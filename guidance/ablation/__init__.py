@@ -1,0 +1,1 @@
+"""The electric field, the lesion and the pulses."""

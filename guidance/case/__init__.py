@@ -1,0 +1,1 @@
+"""The case: image, labels, policy, target, eligibility; and what labels lack."""

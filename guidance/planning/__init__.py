@@ -1,0 +1,1 @@
+"""Parallel electrode arrays around vessels, within the reach of the arm."""

@@ -1,0 +1,121 @@
+"""The plan value: electrodes, pairs, predicted coverage and risk, order and arm paths."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from guidance.scene import ElectrodeDevice
+from kinematics.arrays import Rows7, Vec3
+from kinematics.value import Value
+
+
+class PlanStatus(StrEnum):
+    """Whether there is a plan."""
+
+    OK = "ok"
+    INFEASIBLE = "infeasible"
+
+
+class Clearance(Value):
+    """Least distance [mm] of the shaft's surface to a structure (negative: inside)."""
+
+    structure: str
+    mm: float
+
+
+class PlannedElectrode(Value):
+    """One electrode of the plan; points in the CT frame."""
+
+    id: str
+    entry_ct_mm: Vec3
+    tip_ct_mm: Vec3
+    exposure_mm: float
+    depth_mm: float
+    """Entry to tip along the axis."""
+    pull_back_mm: tuple[float, ...]
+    """Positions of the exposure, as withdrawals from the tip's place; the first is 0."""
+    clearance: Clearance
+    """The nearest forbidden structure."""
+    clearances: tuple[Clearance, ...] = ()
+    crossed: dict[str, float] = Field(default_factory=dict)
+    """Costly structures on the path, with the length inside [mm]."""
+    hit_probability: float
+    """That the shaft's surface touches any forbidden structure."""
+    tre_p95_mm: float
+    """Predicted 95 % error of the tip, all sources."""
+
+
+class PlannedPair(Value):
+    """Two electrodes that are pulsed against each other."""
+
+    a: str
+    b: str
+    spacing_mm: float
+    angle_deg: float
+    depth_mismatch_mm: float
+    voltage_v: float
+    current_a: float
+
+
+class CoveragePoint(Value):
+    """Coverage at one threshold."""
+
+    threshold_v_per_cm: float
+    tumour_percent: float
+    with_margin_percent: float
+
+
+class Coverage(Value):
+    """Coverage of the tumour and of tumour + 5 mm at the protocol's threshold, and as a curve."""
+
+    threshold_v_per_cm: float
+    tumour_percent: float
+    with_margin_percent: float
+    curve: tuple[CoveragePoint, ...]
+    probability: float | None = None
+    """That the coverage as placed is accepted, under the error budget."""
+
+
+class PlannedInsertion(Value):
+    """The arm's path for one electrode: the hub-driven straight line on one branch."""
+
+    electrode: str
+    roll_deg: float
+    q_rad: Rows7
+    """Joint positions at evenly spaced points of the axis: first with the tip `approach_distance_mm` above the
+    skin, last at full depth; shape (n, 7)."""
+
+
+class Alternative(Value):
+    """Another good array, for the operator's eye."""
+
+    electrodes: int
+    spacing_mm: float
+    axis_ct: Vec3
+    least_clearance_mm: float
+    tumour_percent: float
+    with_margin_percent: float
+    plan_hit_probability: float
+    score: float
+
+
+class Plan(Value):
+    """Everything that is approved by hash and then moved."""
+
+    status: PlanStatus
+    reasons: tuple[str, ...]
+    electrodes: tuple[PlannedElectrode, ...] = ()
+    device: ElectrodeDevice = ElectrodeDevice()
+    pairs: tuple[PlannedPair, ...] = ()
+    coverage: Coverage | None = None
+    order: tuple[str, ...] = ()
+    insertions: tuple[PlannedInsertion, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    hit_probability: float | None = None
+    """That any shaft touches any forbidden structure."""
+    search: dict[str, int] = Field(default_factory=dict)
+    """How many candidates each stage saw and cut."""
+    case_sha256: str
+    registration_sha256: str

@@ -1,0 +1,1 @@
+"""Execution: ports, steps, interlocks, guard, executor, journal."""

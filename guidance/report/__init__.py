@@ -1,0 +1,1 @@
+"""The report that an operator reads and a radiologist files."""

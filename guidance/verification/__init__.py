@@ -1,0 +1,1 @@
+"""The independent judge: needles found in an image, measured against the protocol."""

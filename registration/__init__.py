@@ -1,0 +1,1 @@
+"""From images and tracked markers to a transform with a covariance."""

@@ -1,0 +1,28 @@
+"""The stated error budget: no accuracy figure is shown without it."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from kinematics.value import Value
+
+
+class ErrorBudget(Value):
+    """Default error sources; each is the rms of the 3-D error vector unless its name says otherwise.
+
+    The numbers are defaults of design, to be replaced by a site's own measurements.
+    """
+
+    fiducial_ct_rms_mm: float = Field(0.3, ge=0.0)
+    tracker_rms_mm: float = Field(0.25, ge=0.0)
+    calibration_rms_mm: float = Field(0.3, ge=0.0)
+    calibration_angle_rms_deg: float = Field(0.05, ge=0.0)
+    arm_rms_mm: float = Field(0.3, ge=0.0)
+    bending_rms_at_100mm_mm: float = Field(1.0, ge=0.0)
+    """Lateral rms (2-D vector) at 100 mm depth; grows with the square of the depth."""
+    breathing_rms_mm: float = Field(1.5, ge=0.0)
+    """Residual of the gate, one signed number along the motion (head to foot, mainly), at the pancreas."""
+
+    def bending_rms_mm(self, depth_mm: float) -> float:
+        """Return the lateral rms [mm] (2-D vector) of the needle's drift at `depth_mm` below the skin."""
+        return self.bending_rms_at_100mm_mm * (depth_mm / 100.0) ** 2

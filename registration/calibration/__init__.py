@@ -1,0 +1,1 @@
+"""Calibrations of tools and of the tracker to the robot."""

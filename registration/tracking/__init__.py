@@ -1,0 +1,1 @@
+"""The tracker port, the age of samples, and recordings."""

@@ -1,0 +1,164 @@
+"""A CT image or a label image with its geometry; voxels meet the patient through the affine only."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinematics.arrays import FloatArray, read_only
+from kinematics.durable import write_via
+from kinematics.errors import InvalidInputError
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image on a regular grid, read-only.
+
+    Args:
+        voxels: Shape (ni, nj, nk), HU (int16) or labels (uint8/uint16); C-ordered.
+        affine: Shape (4, 4): voxel index (i, j, k, 1) of a voxel's centre to DICOM LPS coordinates [mm] of `frame`.
+        frame: `ct` (the planning CT) or `check` (the CT with needles).
+        file: Where it came from, for error messages.
+
+    Raises:
+        InvalidInputError: Not three axes, or an affine that is not orthogonal.
+    """
+
+    voxels: NDArray[Any]
+    affine: FloatArray
+    frame: str = "ct"
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.voxels.ndim != 3 or min(self.voxels.shape) < 1:
+            raise InvalidInputError("an image has three axes", value=self.voxels.shape, file=self.file)
+        affine = read_only(self.affine, (4, 4))
+        columns = affine[:3, :3]
+        spacing = np.linalg.norm(columns, axis=0)
+        if (spacing < 1e-6).any() or not np.allclose(columns.T @ columns, np.diag(spacing**2), atol=1e-4):
+            raise InvalidInputError(
+                "the image's axes are not orthogonal (sheared or tilted)",
+                file=self.file,
+                remedy="resample it to an orthogonal grid first",
+            )
+        voxels = np.ascontiguousarray(self.voxels).view()
+        voxels.flags.writeable = False
+        object.__setattr__(self, "voxels", voxels)
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def spacing_mm(self) -> FloatArray:
+        """Voxel spacing [mm] along i, j, k, shape (3,)."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxel counts along i, j, k."""
+        ni, nj, nk = self.voxels.shape
+        return ni, nj, nk
+
+    def points_mm(self, indices: Any) -> FloatArray:
+        """Map (fractional) voxel indices, shape (..., 3), to LPS points [mm] of the frame."""
+        return np.asarray(indices, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def indices(self, points_mm: Any) -> FloatArray:
+        """Map LPS points [mm], shape (..., 3), to fractional voxel indices."""
+        inverse = np.linalg.inv(self.affine[:3, :3])
+        return (np.asarray(points_mm, dtype=np.float64) - self.affine[:3, 3]) @ inverse.T
+
+    def same_grid(self, other: Volume, tolerance_mm: float = 0.01) -> bool:
+        """Tell whether both images have the same voxel count and the same corners to `tolerance_mm`."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1).T
+        return bool(np.abs(self.points_mm(corners) - other.points_mm(corners)).max() <= tolerance_mm)
+
+    def crop(self, low: Any, high: Any) -> Volume:
+        """Return the part with voxel indices low ≤ index < high (clipped to the image), geometry kept."""
+        first = np.clip(np.asarray(low, dtype=int), 0, self.shape)
+        last = np.clip(np.asarray(high, dtype=int), first, self.shape)
+        affine = self.affine.copy()
+        affine[:3, 3] = self.points_mm(first)
+        box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+        return Volume(self.voxels[box], affine, self.frame, self.file)
+
+    def with_voxels(self, voxels: NDArray[Any]) -> Volume:
+        """Return an image with the same geometry and other voxels of the same shape."""
+        if voxels.shape != self.voxels.shape:
+            raise InvalidInputError("voxels do not fit the grid", value=voxels.shape, limit=self.shape)
+        return Volume(voxels, self.affine, self.frame, self.file)
+
+    def sha256(self) -> str:
+        """Return a digest of voxels, type and geometry."""
+        digest = hashlib.sha256(self.voxels.tobytes())
+        digest.update(repr((self.voxels.dtype.str, self.shape)).encode())
+        digest.update(np.round(self.affine, 6).tobytes())
+        return digest.hexdigest()
+
+
+def to_sitk(volume: Volume) -> Any:
+    """Return the volume as a SimpleITK image (LPS, the same world coordinates)."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(volume.voxels.transpose(2, 1, 0))
+    image.SetSpacing([float(s) for s in volume.spacing_mm])
+    image.SetOrigin([float(v) for v in volume.affine[:3, 3]])
+    image.SetDirection((volume.affine[:3, :3] / volume.spacing_mm).ravel().tolist())
+    return image
+
+
+def from_sitk(image: Any, frame: str = "ct", file: str | None = None) -> Volume:
+    """Return a SimpleITK image as a volume with voxels (i, j, k)."""
+    import SimpleITK as sitk
+
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    return Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0), affine, frame, file)
+
+
+def read_image(path: Path, frame: str = "ct") -> Volume:
+    """Read a NIfTI, NRRD or MetaImage file.
+
+    Raises:
+        InvalidInputError: Missing, unreadable, truncated, or not three-dimensional.
+    """
+    import SimpleITK as sitk
+
+    if not path.is_file():
+        raise InvalidInputError("the image is not there", file=str(path), remedy="check the path")
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InvalidInputError(
+            "the image cannot be read: it is damaged, truncated or of an unknown kind",
+            file=str(path),
+            remedy="fetch or export it again (NIfTI, NRRD or MetaImage)",
+        ) from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise InvalidInputError(
+            "an image has three axes and one channel",
+            value=(image.GetDimension(), image.GetNumberOfComponentsPerPixel()),
+            limit=(3, 1),
+            file=str(path),
+            remedy="export a single three-dimensional volume",
+        )
+    return from_sitk(image, frame, str(path))
+
+
+def write_image(volume: Volume, path: Path) -> None:
+    """Write the volume (format by suffix; NIfTI is compressed lightly), whole or not at all. Raises StorageError."""
+    import SimpleITK as sitk
+
+    image = to_sitk(volume)
+
+    def write(temporary: Path) -> None:
+        sitk.WriteImage(image, str(temporary), True, 1)
+
+    write_via(path, write)

@@ -1,0 +1,1 @@
+"""The simulated suite: patient, arm, needle, tracker, scanner, behind the ports of guidance."""
