@@ -50,7 +50,9 @@ def planning_scan(case: Case, patient: PatientTruth, rng: np.random.Generator) -
         if (high <= low).any():
             continue
         box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        before = np.maximum(voxels[box].astype(np.float32), AIR_HU)  # padding outside the field of view is no air
+        before = np.maximum(
+            voxels[box].astype(np.float32), AIR_HU
+        )  # padding outside the field of view is no air
         after = before.copy()
         affine = case.ct.affine.copy()
         affine[:3, 3] = case.ct.points_mm(low)
@@ -116,9 +118,7 @@ def _draw_fiducial(
     radius_mm: float = 2.0,
     hounsfield: float = 2500.0,
 ) -> None:
-    draw_sphere(
-        voxels, affine, centre_mm, radius_mm=radius_mm, hounsfield=hounsfield, sigma_mm=PSF_SIGMA_MM
-    )
+    draw_sphere(voxels, affine, centre_mm, radius_mm=radius_mm, hounsfield=hounsfield, sigma_mm=PSF_SIGMA_MM)
 
 
 def _hub_line(line_mm: FloatArray, length_mm: float) -> FloatArray:
@@ -127,7 +127,9 @@ def _hub_line(line_mm: FloatArray, length_mm: float) -> FloatArray:
     return np.stack([line_mm[0] + length_mm * back / np.linalg.norm(back), line_mm[0]])
 
 
-def _grid(case: Case, truth: ProcedureTruth, suite: SuiteDescription) -> tuple[tuple[int, int, int], FloatArray]:
+def _grid(
+    case: Case, truth: ProcedureTruth, suite: SuiteDescription
+) -> tuple[tuple[int, int, int], FloatArray]:
     T = truth.patient.T_check_ct
     target = case.description.structure(case.description.target).label
     tumour = case.labels.points_mm(np.argwhere(case.labels.voxels == target))
@@ -140,7 +142,9 @@ def _grid(case: Case, truth: ProcedureTruth, suite: SuiteDescription) -> tuple[t
     low[2], high[2] = points[:, 2].min() - MARGIN_Z_MM, points[:, 2].max() + MARGIN_Z_MM
     inside = np.argwhere(case.body.voxels[::4, ::4, :].any(axis=2)) * 4
     if len(inside):
-        ends = np.concatenate([np.column_stack([inside, np.full(len(inside), k)]) for k in (0, case.body.shape[2] - 1)])
+        ends = np.concatenate(
+            [np.column_stack([inside, np.full(len(inside), k)]) for k in (0, case.body.shape[2] - 1)]
+        )
         body = T.points(case.body.points_mm(ends))
         low[:2] = np.minimum(low[:2], body[:, :2].min(axis=0) - MARGIN_BODY_MM)
         high[:2] = np.maximum(high[:2], body[:, :2].max(axis=0) + MARGIN_BODY_MM)
