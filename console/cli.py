@@ -1,0 +1,226 @@
+"""The command line. Heavy libraries are imported inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kinematics.errors import InvalidInputError, RefusedError, SafetyStop, StorageError
+
+PASS, FAIL, REFUSED, INTERNAL = 0, 1, 2, 3
+DISCLAIMER = "Research software, not a medical device."
+
+app = typer.Typer(
+    name="needlework",
+    help=f"Robotic needle guidance control stack for irreversible electroporation. {DISCLAIMER}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+case_app = typer.Typer(help="Get or make a case.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(case_app, name="case")
+
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder, such as runs/20260101-120000-lidc.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the step's value as JSON on standard output.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+
+
+@app.command()
+def run(
+    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED, or a case folder.")] = "lidc",
+    seed: SeedOption = 0,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<time>-<case>.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a case through the whole procedure in simulation, to a verdict and a report."""
+    from console.commands.procedure import run_all
+
+    raise typer.Exit(run_all(case, seed, out, as_json))
+
+
+@app.command()
+def start(
+    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED, or a case folder.")] = "lidc",
+    seed: SeedOption = 0,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<time>-<case>.")] = None,
+) -> None:
+    """Make a run folder and stop before the first step."""
+    from console.commands.procedure import start_run
+
+    print(start_run(case, seed, out))
+
+
+@app.command()
+def register(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Find the fiducials, match and fit them, predict the error."""
+    from console.commands.procedure import step
+
+    raise typer.Exit(step("register", run, as_json))
+
+
+@app.command()
+def plan(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Search for a parallel array that the rules and the arm allow."""
+    from console.commands.procedure import step
+
+    raise typer.Exit(step("plan", run, as_json))
+
+
+@app.command()
+def approve(
+    run: RunArgument,
+    operator: Annotated[str, typer.Option(help="Who approves; default: the login name.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Approve the saved plan by its hash: what was approved is what moves."""
+    from console.commands.procedure import approve_plan
+
+    raise typer.Exit(approve_plan(run, operator, as_json))
+
+
+@app.command()
+def execute(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Insert the needles of the approved plan with the simulated arm."""
+    from console.commands.procedure import step
+
+    raise typer.Exit(step("execute", run, as_json))
+
+
+@app.command()
+def verify(
+    run: RunArgument,
+    ct: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SERIES", help="Judge the needles in this CT (DICOM folder, NIfTI, NRRD) instead."
+        ),
+    ] = None,
+    series: Annotated[str | None, typer.Option(help="Series UID, where the folder holds several.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the needles in a check CT, measure and judge them, and write the report."""
+    from console.commands.procedure import verify_run
+
+    raise typer.Exit(verify_run(run, ct, series, as_json))
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Write report.html and report.pdf again from what the run folder holds."""
+    from console.commands.procedure import report_run
+
+    raise typer.Exit(report_run(run))
+
+
+@app.command()
+def campaign(
+    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED, or a case folder.")] = "lidc",
+    trials: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="First seed; the trials use seed, seed + 1, ...")] = 0,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a dask scheduler; default: the local cores.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default campaigns/<time>-<case>.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan once, then draw the errors of N seeds and judge each placement."""
+    from console.commands.trials import run_campaign
+
+    raise typer.Exit(run_campaign(case, trials, seed, scheduler, out, as_json))
+
+
+@app.command()
+def console(
+    run: Annotated[
+        Path, typer.Argument(metavar="[RUN]", help="Run folder, or the folder of all runs.")
+    ] = Path("runs"),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8017,
+) -> None:
+    """Serve the operator's web console on this machine only."""
+    from console.server import serve
+
+    serve(run, port)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """List what this machine lacks, and the command that mends it."""
+    from console.commands.setting_up import print_findings
+
+    raise typer.Exit(print_findings(as_json))
+
+
+@case_app.command("fetch")
+def case_fetch(
+    name: Annotated[str, typer.Argument(help="lidc or lidc-head.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Download a public case, add what its labels lack, and keep it in the user's cache."""
+    from console.commands.cases import fetch
+
+    raise typer.Exit(fetch(name, as_json))
+
+
+@case_app.command("phantom")
+def case_phantom(
+    seed: SeedOption = 0,
+    size: Annotated[str, typer.Option(help="small or full.")] = "small",
+    out: Annotated[Path | None, typer.Option(help="Case folder; default: in the user's cache.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a procedural phantom with exact truth."""
+    from console.commands.cases import phantom
+
+    raise typer.Exit(phantom(seed, size, out, as_json))
+
+
+@case_app.command("import")
+def case_import(
+    name: Annotated[str, typer.Argument(help="Name of the new case.")],
+    ct: Annotated[Path, typer.Option(help="CT: DICOM folder, NIfTI or NRRD.")],
+    labels: Annotated[Path, typer.Option(help="Label image on the grid of the CT: NIfTI or NRRD.")],
+    roles: Annotated[Path, typer.Option(help="CSV table: id,name,policy,clearance_mm,price,tissue.")],
+    target: Annotated[str, typer.Option(help="Name of the tumour's structure.")] = "tumour",
+    out: Annotated[Path | None, typer.Option(help="Case folder; default: in the user's cache.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Import a CT with labels and a table of roles."""
+    from console.commands.cases import import_images
+
+    raise typer.Exit(import_images(name, ct, labels, roles, target, out, as_json))
+
+
+def main() -> None:
+    """Run the command line; end with the exit status of the design and, when refused, one paragraph."""
+    sys.exit(status_of(sys.argv[1:]))
+
+
+def status_of(arguments: list[str]) -> int:
+    """Run the command line on `arguments` and return its exit status: 0 pass, 1 fail, 2 refused, 3 internal."""
+    from typer.exceptions import TyperException
+
+    try:
+        result = app(arguments, standalone_mode=False)
+    except (InvalidInputError, StorageError, RefusedError, SafetyStop) as error:
+        print(f"needlework: {error}", file=sys.stderr)
+        return REFUSED
+    except (typer.Abort, KeyboardInterrupt):
+        print("needlework: stopped at your request; the steps that were done are kept.", file=sys.stderr)
+        return REFUSED
+    except TyperException as error:
+        error.show()
+        return REFUSED
+    except Exception:
+        traceback.print_exc()
+        print("needlework: internal error; please report the lines above.", file=sys.stderr)
+        return INTERNAL
+    return int(result or PASS)

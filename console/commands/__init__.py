@@ -1,0 +1,1 @@
+"""What the commands do: the heavy imports live here."""

@@ -1,0 +1,66 @@
+"""The case commands: fetch, phantom, import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from guidance.case.store import save_case
+from sim.cache import case_folder
+
+from console.progress import Bars
+from guidance.case.case import Case
+from guidance.case.target import target_points_mm
+
+
+def _show(case: Case, folder: Path, as_json: bool) -> int:
+    if as_json:
+        print(case.description.canonical_json(), end="")
+        return 0
+    description = case.description
+    volume_ml = len(target_points_mm(case)) * float(case.ct.spacing_mm.prod()) / 1000.0
+    print(f"case {description.name} in {folder}")
+    print(f"  image {case.ct.shape}, spacing {case.ct.spacing_mm.round(3).tolist()} mm")
+    print(f"  target {description.target}: {volume_ml:.1f} ml; {len(description.structures)} structures")
+    for key, value in description.provenance.items():
+        print(f"  {key}: {value}")
+    return 0
+
+
+def fetch(name: str, as_json: bool) -> int:
+    """Fetch a public case into the cache, once."""
+    from guidance.case.store import load_case
+    from sim.lidc import fetch as fetch_case
+
+    with Bars() as bars:
+        folder = case_folder(name)
+        if (folder / "case.json").exists():
+            bars.note(f"{name} is in the cache already")
+            case = load_case(folder)
+        else:
+            case = fetch_case(name, progress=bars.progress)
+    return _show(case, folder, as_json)
+
+
+def phantom(seed: int, size: str, out: Path | None, as_json: bool) -> int:
+    """Make a phantom."""
+    from sim.phantom import make_phantom
+
+    folder = out or case_folder(f"phantom-{seed}" if size == "small" else f"phantom-{seed}-{size}")
+    with Bars() as bars:
+        bars.progress("phantom", 0.0)
+        case = make_phantom(seed, size)
+        save_case(case, folder)
+        bars.progress("phantom", 1.0)
+    return _show(case, folder, as_json)
+
+
+def import_images(
+    name: str, ct: Path, labels: Path, roles: Path, target: str, out: Path | None, as_json: bool
+) -> int:
+    """Import anyone's CT with labels."""
+    from guidance.case.importing import import_case
+
+    folder = out or case_folder(name)
+    case = import_case(name, ct, labels, roles, target)
+    save_case(case, folder)
+    return _show(case, folder, as_json)

@@ -1,0 +1,77 @@
+"""The run folder: where each value of a procedure is kept, and the settings that the run started from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from guidance.scene import SuiteDescription
+from kinematics.durable import write_text
+from kinematics.errors import InvalidInputError
+from kinematics.value import Value
+from registration.budget import ErrorBudget
+
+
+class RunSettings(Value):
+    """What a run starts from: with the case, everything that its results depend on."""
+
+    case_folder: str
+    case_name: str
+    seed: int = Field(ge=0)
+    budget: ErrorBudget = ErrorBudget()
+    suite: SuiteDescription = SuiteDescription()
+    fidelity: str = "physics"
+    version: str
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run folder."""
+
+    path: Path
+
+    def __getitem__(self, name: str) -> Path:
+        """Return the path of `name` inside the folder."""
+        return self.path / name
+
+    @property
+    def settings(self) -> RunSettings:
+        """Settings of the run. Raises InvalidInputError when this is no run folder."""
+        if not self.path.is_dir():
+            raise InvalidInputError(
+                "there is no such run folder",
+                file=str(self.path),
+                remedy="name a folder under runs/, or start one: needlework run",
+            )
+        return RunSettings.load(self["run.json"])
+
+    @property
+    def journal(self) -> Path:
+        """The journal of the execution."""
+        return self["journal.sqlite"]
+
+    @property
+    def truth(self) -> Path:
+        """Simulator truth, kept apart: only the comparison printed beside the verdict reads it."""
+        return self["sim"] / "truth.json"
+
+    def timing(self) -> dict[str, float]:
+        """Return the seconds that each step took so far."""
+        path = self["timing.json"]
+        if not path.exists():
+            return {}
+        loaded: dict[str, float] = json.loads(path.read_text())
+        return loaded
+
+    def add_timing(self, **seconds: float) -> None:
+        """Record the seconds of a step."""
+        merged = {**self.timing(), **{k: round(v, 3) for k, v in seconds.items()}}
+        self.write_json("timing.json", merged)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write `value` as JSON, whole or not at all."""
+        write_text(self[name], json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,285 @@
+"""The steps of a simulated procedure on a run folder, each taking saved values and saving the next.
+
+A step can be run in a process of its own: everything that it needs is in the run folder and the case's folder.
+What the steps of one process share (images, the suite) is made once. Guidance gets images, tracked points and
+ports; the truth goes to `sim/truth.json`, which is read to make the check scan and to print beside the verdict.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from guidance.case.checks import check_case
+from guidance.case.store import load_case
+from guidance.planning.search import plan as search_plan
+from guidance.procedure.executor import execute as execute_plan
+from guidance.procedure.journal import Journal
+from guidance.protocol import Protocol, named
+from guidance.verification.judge import judge
+from guidance.verification.measure import measure
+from registration.chain import register as register_chain
+from registration.fiducials import find_spheres
+
+from guidance.case.case import Case
+from guidance.case.target import entry_region_mm, target_centroid_mm
+from guidance.planning.plan import Plan, PlanStatus
+from guidance.procedure.approval import Approval
+from guidance.procedure.execution import Execution
+from guidance.verification.placement import Placement
+from guidance.verification.verdict import Verdict
+from kinematics.errors import InvalidInputError, RefusedError
+from registration.registration import Registration
+from registration.volume import Volume, read_image, write_image
+from sim.beside_truth import with_truth
+from sim.run_folder import RunFolder, RunSettings
+from sim.scanner import check_scan, planning_scan
+from sim.suite import Suite
+from sim.truth import ProcedureTruth
+
+Progress = Callable[[str, float], None]
+
+# One independent stream of random numbers per source, so that no step's draws depend on another's.
+PLANNING_SCAN_STREAM = 101
+CHECK_SCAN_STREAM = 102
+
+
+def _quiet(_stage: str, _fraction: float) -> None:
+    return
+
+
+class SimulatedProcedure:
+    """One run folder, and the steps that fill it.
+
+    Args:
+        path: The run folder; it must hold `run.json` (see `start`).
+        progress: Called with a stage's name and its fraction done, 0 to 1.
+
+    Raises:
+        InvalidInputError: Not a run folder, or its case cannot be loaded.
+    """
+
+    def __init__(self, path: Path, progress: Progress | None = None) -> None:
+        self.folder = RunFolder(path)
+        self.settings = self.folder.settings
+        self.progress = progress or _quiet
+
+    @classmethod
+    def start(
+        cls, path: Path, case: Case, settings: RunSettings, progress: Progress | None = None
+    ) -> SimulatedProcedure:
+        """Make a run folder for `case`, which is checked first.
+
+        Raises:
+            InvalidInputError: The case cannot be used, or the folder already holds a run.
+            StorageError: The folder cannot be written.
+        """
+        check_case(case)
+        folder = RunFolder(path)
+        if folder["run.json"].exists():
+            raise InvalidInputError(
+                "this folder already holds a run",
+                file=str(path),
+                remedy="name another folder with --out, or go on with needlework register, plan, approve, execute, verify",
+            )
+        case.description.save(folder["case.json"])
+        settings.save(folder["run.json"])
+        run = cls(path, progress)
+        run.__dict__["case"] = case
+        return run
+
+    @cached_property
+    def case(self) -> Case:
+        """The case, checked against the run's copy of its description."""
+        case = load_case(Path(self.settings.case_folder))
+        if case.description.sha256() != self._case_sha256():
+            raise InvalidInputError(
+                "the case has changed since this run was started",
+                file=self.settings.case_folder,
+                remedy="start a new run on the changed case",
+            )
+        check_case(case)
+        return case
+
+    def _case_sha256(self) -> str:
+        from guidance.case.case import CaseDescription
+
+        return CaseDescription.load(self.folder["case.json"]).sha256()
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """The protocol that the case names."""
+        return named(self.case.description.protocol)
+
+    @cached_property
+    def suite(self) -> Suite:
+        """The simulated suite of this seed."""
+        s = self.settings
+        return Suite(self.case, s.suite, s.budget, s.seed, fidelity=s.fidelity)
+
+    @cached_property
+    def planning_ct(self) -> Volume:
+        """The planning CT with the fiducials on the patient's skin (the same bytes each time)."""
+        return planning_scan(
+            self.case, self.suite.patient, np.random.default_rng([self.settings.seed, PLANNING_SCAN_STREAM])
+        )
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        self.progress(step, 0.0)
+        yield
+        self.progress(step, 1.0)
+        self.folder.add_timing(**{f"{step}_s": time.perf_counter() - begun})
+
+    def register(self) -> Registration:
+        """Find the fiducials in the CT, match and fit the tracked ones, predict the error; save `registration.json`.
+
+        Raises:
+            RefusedError: No transform can be had (too few, collinear or ambiguous fiducials).
+        """
+        with self._timed("register"):
+            spheres = find_spheres(self.planning_ct, self.settings.suite.fiducials.diameter_mm)
+            self.progress("register", 0.6)
+            registration = register_chain(
+                spheres=spheres,
+                tracked=self.suite.tracker.sample(),
+                T_robot_tracker=self.suite.T_robot_tracker_estimated(),
+                tumour_ct_mm=target_centroid_mm(self.case),
+                entry_region_ct_mm=entry_region_mm(self.case),
+                budget=self.settings.budget,
+                limit_p95_mm=self.protocol.registration_p95_max_mm,
+            )
+            registration.save(self.folder["registration.json"])
+        return registration
+
+    @property
+    def registration(self) -> Registration:
+        """The saved registration."""
+        return Registration.load(self.folder["registration.json"])
+
+    def plan(self) -> Plan:
+        """Search for an array; save `plan.json`, whether there is a plan or the reasons why there is none.
+
+        Raises:
+            RefusedError: The registration was not accepted.
+        """
+        registration = self.registration
+        if not registration.accepted:
+            raise RefusedError("plan", ("the registration was not accepted", *registration.reasons))
+        with self._timed("plan"):
+            plan = search_plan(
+                self.case,
+                registration,
+                suite=self.settings.suite,
+                protocol=self.protocol,
+                progress=self.progress,
+            )
+            plan.save(self.folder["plan.json"])
+        return plan
+
+    @property
+    def saved_plan(self) -> Plan:
+        """The saved plan. Raises InvalidInputError when it was made for another registration or case."""
+        plan = Plan.load(self.folder["plan.json"])
+        if plan.registration_sha256 != self.registration.sha256():
+            raise InvalidInputError(
+                "the plan was made for another registration",
+                file=str(self.folder["plan.json"]),
+                remedy="plan again: needlework plan",
+            )
+        return plan
+
+    def approve(self, operator: str, approved_utc: str) -> Approval:
+        """Record the operator's approval of the saved plan, by hash; save `approval.json`.
+
+        Raises:
+            RefusedError: There is no plan to approve.
+        """
+        plan = self.saved_plan
+        if plan.status is not PlanStatus.OK:
+            raise RefusedError("approve", plan.reasons)
+        approval = Approval(plan_sha256=plan.sha256(), operator=operator, approved_utc=approved_utc)
+        approval.save(self.folder["approval.json"])
+        return approval
+
+    def execute(self) -> Execution:
+        """Move the arm along the approved plan; save `execution.json`, the journal and the simulator's truth.
+
+        Raises:
+            InvalidInputError: The needles of this run already stand.
+            RefusedError: The plan is not the approved one, or an interlock is open.
+        """
+        if self.folder["execution.json"].exists():
+            raise InvalidInputError(
+                "this run was executed before: its needles stand in the patient",
+                file=str(self.folder["execution.json"]),
+                remedy="verify it (needlework verify), or start a new run",
+            )
+        plan = self.saved_plan
+        approval = Approval.load(self.folder["approval.json"])
+        with self._timed("execute"):
+            journal = Journal(self.folder.journal)
+            try:
+                execution = execute_plan(
+                    plan,
+                    approval.plan_sha256,
+                    self.registration,
+                    suite=self.settings.suite,
+                    case=self.case,
+                    arm=self.suite.arm,
+                    gate=self.suite.gate,
+                    clock=self.suite.clock,
+                    journal=journal,
+                    progress=self.progress,
+                )
+            finally:
+                journal.close()
+            self.suite.truth().save(self.folder.truth)
+            execution.save(self.folder["execution.json"])
+        return execution
+
+    @property
+    def execution(self) -> Execution:
+        """The saved execution."""
+        return Execution.load(self.folder["execution.json"])
+
+    def scan(self) -> Volume:
+        """Return the check CT: the saved one, or a new one made and saved as `ct_after.nii.gz`."""
+        path = self.folder["ct_after.nii.gz"]
+        if path.exists():
+            return read_image(path, frame="check")
+        with self._timed("scan"):
+            truth = ProcedureTruth.load(self.folder.truth)
+            rng = np.random.default_rng([self.settings.seed, CHECK_SCAN_STREAM])
+            image = check_scan(self.case, truth, self.settings.suite, rng)
+            write_image(image, path)
+        return image
+
+    def verify(self) -> tuple[Placement, Verdict]:
+        """Scan, find and measure the needles, judge them; save `placement.json` and `verdict.json`."""
+        if not self.execution.needles:
+            raise RefusedError("verify", ("no needle was inserted", *self.execution.reasons))
+        check_ct = self.scan()
+        placement, verdict = self.judge_image(check_ct)
+        truth = ProcedureTruth.load(self.folder.truth)
+        verdict = with_truth(verdict, self.saved_plan, placement, truth, self.case)
+        placement.save(self.folder["placement.json"])
+        verdict.save(self.folder["verdict.json"])
+        return placement, verdict
+
+    def judge_image(self, check_ct: Volume) -> tuple[Placement, Verdict]:
+        """Measure and judge the needles in any CT of this patient; nothing is saved."""
+        with self._timed("verify"):
+            plan = self.saved_plan
+            placement = measure(
+                check_ct, self.planning_ct, plan, self.case, suite=self.settings.suite, progress=self.progress
+            )
+            verdict = judge(
+                plan, placement, self.case, self.settings.budget, self.protocol, progress=self.progress
+            )
+        return placement, verdict
