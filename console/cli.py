@@ -25,12 +25,8 @@ app = typer.Typer(
 case_app = typer.Typer(help="Get or make a case.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(case_app, name="case")
 
-RunArgument = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Run folder, such as runs/20260101-120000-lidc.")
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the step's value as JSON on standard output.")
-]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, such as runs/20260101-120000-lidc.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the step's value as JSON on standard output.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 
 
@@ -100,9 +96,7 @@ def verify(
     run: RunArgument,
     ct: Annotated[
         Path | None,
-        typer.Option(
-            metavar="SERIES", help="Judge the needles in this CT (DICOM folder, NIfTI, NRRD) instead."
-        ),
+        typer.Option(metavar="SERIES", help="Judge the needles in this CT (DICOM folder, NIfTI, NRRD) instead."),
     ] = None,
     series: Annotated[str | None, typer.Option(help="Series UID, where the folder holds several.")] = None,
     as_json: JsonOption = False,
@@ -140,9 +134,7 @@ def campaign(
 
 @app.command()
 def console(
-    run: Annotated[
-        Path, typer.Argument(metavar="[RUN]", help="Run folder, or the folder of all runs.")
-    ] = Path("runs"),
+    run: Annotated[Path, typer.Argument(metavar="[RUN]", help="Run folder, or the folder of all runs.")] = Path("runs"),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8017,
 ) -> None:
     """Serve the operator's web console on this machine only."""
@@ -219,7 +211,7 @@ def status_of(arguments: list[str]) -> int:
     except TyperException as error:
         error.show()
         return REFUSED
-    except Exception:
+    except Exception:  # noqa: BLE001 - the last line of defence: said as an internal error
         traceback.print_exc()
         print("needlework: internal error; please report the lines above.", file=sys.stderr)
         return INTERNAL

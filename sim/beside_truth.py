@@ -49,9 +49,7 @@ def true_entry_mm(needle: NeedleTruth, case: Case) -> FloatArray:
     return entry
 
 
-def with_truth(
-    verdict: Verdict, plan: Plan, placement: Placement, truth: ProcedureTruth, case: Case
-) -> Verdict:
+def with_truth(verdict: Verdict, plan: Plan, placement: Placement, truth: ProcedureTruth, case: Case) -> Verdict:
     """Return the verdict with each electrode's true errors beside its measured ones; nothing else changes."""
     planned = {e.id: e for e in plan.electrodes}
     needles = {n.id: n for n in truth.needles}

@@ -137,9 +137,7 @@ def summarise(
             structure_hit_share_found=_share([t.structure_hits > 0 for t in judged]),
             coverage_probability_predicted=plan.coverage.probability if plan.coverage else None,
             coverage_share_found=_share([not coverage_checks & set(t.failed_checks) for t in judged]),
-            tip_within_predicted_p95_share=_share(
-                [e.true_tip_error_mm <= e.predicted_tip_p95_mm for e in electrodes]
-            ),
+            tip_within_predicted_p95_share=_share([e.true_tip_error_mm <= e.predicted_tip_p95_mm for e in electrodes]),
             registration_within_predicted_p95_share=_share(registered),
         ),
         failures=tuple(f"seed {t.seed}: {t.failure}" for t in trials if t.failure is not None),
@@ -199,9 +197,7 @@ def run_trials(
             if error is None:
                 done.append(future.result())
             else:
-                done.append(
-                    Trial(seed=futures[future], passed=False, failure=f"{type(error).__name__}: {error}")
-                )
+                done.append(Trial(seed=futures[future], passed=False, failure=f"{type(error).__name__}: {error}"))
             if progress is not None:
                 progress("trials", len(done) / trials)
     if cluster is not None:

@@ -279,7 +279,5 @@ class SimulatedProcedure:
             placement = measure(
                 check_ct, self.planning_ct, plan, self.case, suite=self.settings.suite, progress=self.progress
             )
-            verdict = judge(
-                plan, placement, self.case, self.settings.budget, self.protocol, progress=self.progress
-            )
+            verdict = judge(plan, placement, self.case, self.settings.budget, self.protocol, progress=self.progress)
         return placement, verdict

@@ -143,9 +143,7 @@ def _trial(
     lap("judge")
     predicted = {e.id: e.tre_p95_mm for e in placed.electrodes}
     finder = {e.id: e for e in finder_errors(placement, truth)}
-    clearances = {
-        n.id: least_clearance(case, n.centreline_ct_mm, placed.device.radius_mm) for n in truth.needles
-    }
+    clearances = {n.id: least_clearance(case, n.centreline_ct_mm, placed.device.radius_mm) for n in truth.needles}
     electrodes = tuple(
         TrialElectrode(
             id=e.id,
@@ -165,9 +163,7 @@ def _trial(
         seed=seed,
         passed=verdict.passed,
         failed_checks=tuple(c.name for c in verdict.checks if not c.passed and c.severity == "hard"),
-        pairs=tuple(
-            TrialPair(spacing_error_mm=p.spacing_error_mm, angle_deg=p.angle_deg) for p in verdict.pairs
-        ),
+        pairs=tuple(TrialPair(spacing_error_mm=p.spacing_error_mm, angle_deg=p.angle_deg) for p in verdict.pairs),
         electrodes=electrodes,
         structure_hits=sum(c.mm <= 0.0 for c in clearances.values()),
         readjustments=sum(a.startswith("re-insert") for a in verdict.advice),

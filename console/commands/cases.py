@@ -54,9 +54,7 @@ def phantom(seed: int, size: str, out: Path | None, as_json: bool) -> int:
     return _show(case, folder, as_json)
 
 
-def import_images(
-    name: str, ct: Path, labels: Path, roles: Path, target: str, out: Path | None, as_json: bool
-) -> int:
+def import_images(name: str, ct: Path, labels: Path, roles: Path, target: str, out: Path | None, as_json: bool) -> int:
     """Import anyone's CT with labels."""
     from guidance.case.importing import import_case
 

@@ -17,9 +17,7 @@ from sim.steps import SimulatedProcedure
 FIDELITY = "fast"
 
 
-def run_campaign(
-    case_name: str, trials: int, seed: int, scheduler: str | None, out: Path | None, as_json: bool
-) -> int:
+def run_campaign(case_name: str, trials: int, seed: int, scheduler: str | None, out: Path | None, as_json: bool) -> int:
     """Plan once with the first seed's registration, run the trials, write `campaign.json`.
 
     Raises:
