@@ -46,7 +46,10 @@ class Transform(Value):
             )
         if error > ORTHONORMALITY_TOLERANCE:
             raise InvalidInputError(
-                "rotation is not orthonormal", value=error, limit=ORTHONORMALITY_TOLERANCE, remedy="remove scale or shear"
+                "rotation is not orthonormal",
+                value=error,
+                limit=ORTHONORMALITY_TOLERANCE,
+                remedy="remove scale or shear",
             )
         if error > 1e-13:
             u, _, vt = np.linalg.svd(rotation)

@@ -84,7 +84,7 @@ class SimulatedProcedure:
             raise InvalidInputError(
                 "this folder already holds a run",
                 file=str(path),
-                remedy="name another folder with --out, or go on with needlework register, plan, approve, execute, verify",
+                remedy="name another folder with --out, or go on with needlework register, plan, ... on this one",
             )
         case.description.save(folder["case.json"])
         settings.save(folder["run.json"])
