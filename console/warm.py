@@ -19,9 +19,8 @@ WARM_SEED = 1
 def main() -> int:
     """Warm up; a chain that ends early has warmed what it reached, and says so."""
     from guidance.case.store import save_case
-    from sim.phantom import make_phantom
-
     from guidance.planning.plan import PlanStatus
+    from sim.phantom import make_phantom
     from sim.run_folder import RunSettings
     from sim.steps import SimulatedProcedure
 

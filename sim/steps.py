@@ -14,25 +14,25 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+
+from guidance.case.case import Case
 from guidance.case.checks import check_case
 from guidance.case.store import load_case
+from guidance.case.target import entry_region_mm, target_centroid_mm
+from guidance.planning.plan import Plan, PlanStatus
 from guidance.planning.search import plan as search_plan
+from guidance.procedure.approval import Approval
+from guidance.procedure.execution import Execution
 from guidance.procedure.executor import execute as execute_plan
 from guidance.procedure.journal import Journal
 from guidance.protocol import Protocol, named
 from guidance.verification.judge import judge
 from guidance.verification.measure import measure
-from registration.chain import register as register_chain
-from registration.fiducials import find_spheres
-
-from guidance.case.case import Case
-from guidance.case.target import entry_region_mm, target_centroid_mm
-from guidance.planning.plan import Plan, PlanStatus
-from guidance.procedure.approval import Approval
-from guidance.procedure.execution import Execution
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
 from kinematics.errors import InvalidInputError, RefusedError
+from registration.chain import register as register_chain
+from registration.fiducials import find_spheres
 from registration.registration import Registration
 from registration.volume import Volume, read_image, write_image
 from sim.beside_truth import with_truth

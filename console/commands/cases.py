@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from guidance.case.store import save_case
-from sim.cache import case_folder
-
 from console.progress import Bars
 from guidance.case.case import Case
+from guidance.case.store import save_case
 from guidance.case.target import target_points_mm
+from sim.cache import case_folder
 
 
 def _show(case: Case, folder: Path, as_json: bool) -> int:

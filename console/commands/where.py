@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from sim.cache import case_folder
-from sim.lidc import NAMES as FETCHED
-
 from console.progress import Bars
 from guidance.case.case import Case
 from kinematics.errors import InvalidInputError
+from sim.cache import case_folder
+from sim.lidc import NAMES as FETCHED
 
 
 def find_case(name: str, bars: Bars) -> tuple[Case, Path]:
