@@ -1,8 +1,8 @@
 """Objects seen by a CT scanner: cylinders and spheres with partial volume and blur.
 
-A voxel holds the mean, over its own box, of the object convolved with an isotropic Gaussian point spread. Both
-convolutions are exact in closed form (Marcum's Q as a non-central χ² distribution; the error function at the ends);
-the box is integrated by Gauss–Legendre nodes.
+A voxel holds the mean, over its own box, of the object convolved with an isotropic Gaussian point spread. The
+convolution is exact in closed form (Marcum's Q as a non-central χ² distribution; the error function at the
+ends); the box is integrated by Gauss–Legendre nodes.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ def _render(
                         y = matrix[1, 0] * u + matrix[1, 1] * v + matrix[1, 2] * w + origin[1]
                         z = matrix[2, 0] * u + matrix[2, 1] * v + matrix[2, 2] * w + origin[2]
                         if segments == 0:
-                            gap = math.sqrt(
-                                (x - line[0, 0]) ** 2 + (y - line[0, 1]) ** 2 + (z - line[0, 2]) ** 2
-                            )
+                            gap = math.sqrt((x - line[0, 0]) ** 2 + (y - line[0, 1]) ** 2 + (z - line[0, 2]) ** 2)
                             total += weights[n] * _look_up(table, gap, step)
                             continue
                         best = 1e30
@@ -141,13 +139,9 @@ def _blend(
     if len(line_mm) > 1:
         stations = np.arange(-reach, arc[-1] + reach + 1.0, 1.0)
         dense = np.stack([np.interp(stations, arc, line_mm[:, c]) for c in range(3)], axis=1)
-        dense[stations < 0] = line_mm[0] + np.outer(
-            stations[stations < 0], (line_mm[1] - line_mm[0]) / lengths[0]
-        )
+        dense[stations < 0] = line_mm[0] + np.outer(stations[stations < 0], (line_mm[1] - line_mm[0]) / lengths[0])
         over = stations > arc[-1]
-        dense[over] = line_mm[-1] + np.outer(
-            stations[over] - arc[-1], (line_mm[-1] - line_mm[-2]) / lengths[-1]
-        )
+        dense[over] = line_mm[-1] + np.outer(stations[over] - arc[-1], (line_mm[-1] - line_mm[-2]) / lengths[-1])
     else:
         dense = line_mm
     lows, highs = _boxes(dense, reach, affine, voxels.shape)
@@ -208,6 +202,6 @@ def draw_sphere(
     hounsfield: float,
     sigma_mm: float,
 ) -> tuple[FloatArray, FloatArray] | None:
-    """Blend a ball into `voxels`, in place; return the index box (low, high) it touched, None outside the image."""
+    """Blend a ball into `voxels`, in place; return its index box (low, high), None outside the image."""
     line = np.asarray(centre_mm, dtype=np.float64).reshape(1, 3)
     return _blend(voxels, affine, line, radial_table(radius_mm, sigma_mm, 3), sigma_mm, hounsfield)

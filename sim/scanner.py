@@ -1,6 +1,6 @@
 """The simulated CT scanner: the planning CT with fiducials on the skin, and the check CT with needles in it.
 
-The scale is an extended one (16 bit, metal not clipped at 3071 HU); `ceiling_hu` gives the usual 12-bit scale.
+The scale is an extended one (16 bit, metal not clipped at 3071 HU); `ceiling_hu` gives the 12-bit scale.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MARGIN_OBJECT_MM = 12.0
 
 
 def planning_scan(case: Case, patient: PatientTruth, rng: np.random.Generator) -> Volume:
-    """Return the case's CT with the fiducial spheres on the skin, as the scanner that made it would show them.
+    """Return the case's CT with the fiducial spheres on the skin, as its scanner would show them.
 
     The image is that of the case except round the spheres, where their own noise is added.
 
@@ -50,9 +50,7 @@ def planning_scan(case: Case, patient: PatientTruth, rng: np.random.Generator) -
         if (high <= low).any():
             continue
         box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        before = np.maximum(
-            voxels[box].astype(np.float32), AIR_HU
-        )  # padding outside the field of view is no air
+        before = np.maximum(voxels[box].astype(np.float32), AIR_HU)  # padding outside the field of view is no air
         after = before.copy()
         affine = case.ct.affine.copy()
         affine[:3, 3] = case.ct.points_mm(low)
@@ -73,8 +71,9 @@ def check_scan(
 ) -> Volume:
     """Return a CT of the patient with the needles standing in it, without contrast, frame `check`.
 
-    The tissue is the case's CT, resampled through the true `T_check_ct`, with the iodine taken out (approximately,
-    by label); needles, hubs and fiducials are drawn with blur and partial volume, and noise is added. No streaks.
+    The tissue is the case's CT, resampled through the true `T_check_ct`, with the iodine taken out
+    (approximately, by label); needles, hubs and fiducials are drawn with blur and partial volume, and noise is
+    added. There are no streaks.
 
     Args:
         case: The case.
@@ -127,9 +126,7 @@ def _hub_line(line_mm: FloatArray, length_mm: float) -> FloatArray:
     return np.stack([line_mm[0] + length_mm * back / np.linalg.norm(back), line_mm[0]])
 
 
-def _grid(
-    case: Case, truth: ProcedureTruth, suite: SuiteDescription
-) -> tuple[tuple[int, int, int], FloatArray]:
+def _grid(case: Case, truth: ProcedureTruth, suite: SuiteDescription) -> tuple[tuple[int, int, int], FloatArray]:
     T = truth.patient.T_check_ct
     target = case.description.structure(case.description.target).label
     tumour = case.labels.points_mm(np.argwhere(case.labels.voxels == target))
@@ -142,9 +139,7 @@ def _grid(
     low[2], high[2] = points[:, 2].min() - MARGIN_Z_MM, points[:, 2].max() + MARGIN_Z_MM
     inside = np.argwhere(case.body.voxels[::4, ::4, :].any(axis=2)) * 4
     if len(inside):
-        ends = np.concatenate(
-            [np.column_stack([inside, np.full(len(inside), k)]) for k in (0, case.body.shape[2] - 1)]
-        )
+        ends = np.concatenate([np.column_stack([inside, np.full(len(inside), k)]) for k in (0, case.body.shape[2] - 1)])
         body = T.points(case.body.points_mm(ends))
         low[:2] = np.minimum(low[:2], body[:, :2].min(axis=0) - MARGIN_BODY_MM)
         high[:2] = np.maximum(high[:2], body[:, :2].max(axis=0) + MARGIN_BODY_MM)
@@ -220,9 +215,7 @@ def _resample(source: Any, out: Any, matrix: Any, origin: Any, fill: float) -> N
                 out[i, j, k] = (1 - u) * near + u * far
 
 
-def _tissue(
-    case: Case, T_check_ct: Transform, shape: tuple[int, int, int], affine: FloatArray
-) -> NDArray[np.float32]:
+def _tissue(case: Case, T_check_ct: Transform, shape: tuple[int, int, int], affine: FloatArray) -> NDArray[np.float32]:
     into = np.linalg.inv(case.ct.affine) @ T_check_ct.inverse().matrix @ affine
     corners = np.array([[i, j, k] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])])
     reach = corners @ into[2, :3] + into[2, 3]

@@ -28,7 +28,7 @@ TRIALS = 200
 
 @dataclass(frozen=True, eq=False)
 class MetalLine:
-    """A rough straight line through metal, in the image's frame [mm]; `u`, `v` and `axis` are right-handed."""
+    """A rough straight line through metal, in the image's frame [mm]; `u` and `v` lie across it."""
 
     origin_mm: FloatArray
     axis: FloatArray
@@ -78,11 +78,7 @@ def find_metal_lines(image: Volume, length_mm: float) -> tuple[MetalLine, ...]:
             file=image.file,
             remedy="check that the image is a CT in Hounsfield units",
         )
-    points = (
-        image.points_mm(np.stack(np.unravel_index(flat, image.shape), axis=1))
-        if len(flat)
-        else np.empty((0, 3))
-    )
+    points = image.points_mm(np.stack(np.unravel_index(flat, image.shape), axis=1)) if len(flat) else np.empty((0, 3))
     lines: list[MetalLine] = []
     # Any end to end or touching needles share a group: take lines out of a group until none is left.
     for group in _groups(points):
@@ -103,20 +99,16 @@ def _groups(points_mm: FloatArray) -> list[FloatArray]:
         return []
     tree = cKDTree(points_mm)
     pairs = tree.query_pairs(LINK_MM, output_type="ndarray")
-    graph = coo_matrix(
-        (np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(len(points_mm),) * 2
-    )
+    graph = coo_matrix((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(len(points_mm),) * 2)
     count, member = connected_components(graph, directed=False)
     order = np.argsort(member, kind="stable")
     cuts = np.cumsum(np.bincount(member, minlength=count))[:-1]
     groups = [points_mm[part] for part in np.split(order, cuts)]
-    # A needle's metal may be broken where its blurred peak falls below the threshold: long groups are kept apart,
-    # short ones (pieces, spheres) are pooled, and a line must find its millimetres among them.
+    # A needle's metal may be broken where its blurred peak falls below the threshold: long groups are kept
+    # apart, short ones (pieces, spheres) are pooled, and a line must find its millimetres among them.
     long = [g for g in groups if np.ptp(g, axis=0).max() >= 20.0]
     short = [g for g in groups if np.ptp(g, axis=0).max() < 20.0]
-    return _joined(long) + (
-        [np.concatenate(short)] if sum(map(len, short)) >= MIN_LENGTH_MM * MIN_FILL else []
-    )
+    return _joined(long) + ([np.concatenate(short)] if sum(map(len, short)) >= MIN_LENGTH_MM * MIN_FILL else [])
 
 
 def _joined(groups: list[FloatArray]) -> list[FloatArray]:
@@ -149,7 +141,7 @@ def _coordinates(points_mm: FloatArray, line: MetalLine) -> tuple[FloatArray, Fl
 
 
 def _best_line(points_mm: FloatArray) -> MetalLine | None:
-    """The line with the most metal near it: the principal axis, or pairs of points drawn from a fixed sequence."""
+    """The line with the most metal near it: the principal axis, or pairs of points from a fixed sequence."""
     centre = points_mm.mean(axis=0)
     candidates = [(centre, np.linalg.svd(points_mm - centre, full_matrices=False)[2][0])]
     draws = np.random.default_rng(0).integers(0, len(points_mm), (TRIALS, 2))
@@ -161,7 +153,7 @@ def _best_line(points_mm: FloatArray) -> MetalLine | None:
     most = 0
     for n, (origin, axis) in enumerate(candidates):
         line = MetalLine.of(origin, axis, 0.0, 0.0)
-        along, off = _coordinates(points_mm, line)
+        _, off = _coordinates(points_mm, line)
         count = int((off <= INLIER_MM).sum())
         if count > most:
             refined = _refined(points_mm, line)
@@ -174,7 +166,7 @@ def _best_line(points_mm: FloatArray) -> MetalLine | None:
 
 def _refined(points_mm: FloatArray, line: MetalLine) -> MetalLine | None:
     for _ in range(3):
-        along, off = _coordinates(points_mm, line)
+        _, off = _coordinates(points_mm, line)
         near = points_mm[off <= INLIER_MM]
         if len(near) < MIN_LENGTH_MM * MIN_FILL:
             return None

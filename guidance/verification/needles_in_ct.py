@@ -72,8 +72,8 @@ def find_needles(
     """Find every needle in a CT and measure centreline and tip to a fraction of a voxel.
 
     Metal voxels are grouped into straight lines; along each line the intensity-weighted centroid is taken in
-    perpendicular planes and smoothed by a cubic spline; the tip is where the profile along the spline passes half
-    of its plateau. Spheres and dense bone are too short or not straight.
+    perpendicular planes and smoothed by a cubic spline; the tip is where the profile along the spline passes
+    half of its plateau. Spheres and dense bone are too short or not straight.
 
     Args:
         check_ct: The CT with needles, any frame.
@@ -95,9 +95,7 @@ def find_needles(
             file=check_ct.file,
             remedy="scan or reconstruct again at 0.7 × 0.7 × 1.0 mm",
         )
-    found = [
-        measure_needle(check_ct, line, device) for line in find_metal_lines(check_ct, device.usable_length_mm)
-    ]
+    found = [measure_needle(check_ct, line, device) for line in find_metal_lines(check_ct, device.usable_length_mm)]
     needles = sorted((n for n in found if n is not None), key=lambda n: (-n.confidence, tuple(n.tip_mm)))
     return tuple(needles if expected is None else needles[:expected])
 
@@ -111,7 +109,7 @@ def measure_needle(check_ct: Volume, line: MetalLine, device: ElectrodeDevice) -
     curve = _Centreline.fit(image, line)
     if curve is None:
         return None
-    start, start_sigma = _end(image, curve, line.low_mm, -1.0)
+    start, _ = _end(image, curve, line.low_mm, -1.0)
     tip, tip_sigma = _end(image, curve, line.high_mm, 1.0)
     if tip - start < 30.0:
         return None
@@ -126,10 +124,7 @@ def measure_needle(check_ct: Volume, line: MetalLine, device: ElectrodeDevice) -
     confidence = curve.share * float(np.exp(-((curve.residual_mm / 0.5) ** 2)))
     if not _outside_score(image, line.low_mm, line) - _outside_score(image, line.high_mm, line) > 200.0:
         confidence *= 0.5  # which end is the tip is not certain
-    if (
-        length < device.usable_length_mm - 5.0
-        or length > device.usable_length_mm + device.hub_length_mm + 5.0
-    ):
+    if length < device.usable_length_mm - 5.0 or length > device.usable_length_mm + device.hub_length_mm + 5.0:
         confidence *= 0.5  # cut off, or not this device
     return NeedleInImage(
         tip_mm=read_only(points[-1]),
@@ -266,10 +261,10 @@ def _centroids(
 
 
 def _end(image: _Patch, curve: _Centreline, rough_mm: float, sign: float) -> tuple[float, float]:
-    """Place [mm along the line] of one end and its standard deviation: half of the plateau of the cross-section's sum.
+    """Place [mm along the line] of one end, and its standard deviation.
 
-    The sum over the perpendicular disc does not depend on where in its voxels the needle runs, and any symmetric
-    blur leaves the half-height crossing of a flat end where it is.
+    The end is where the sum over the perpendicular disc falls to half of its plateau: the sum does not depend on
+    where in its voxels the needle runs, and a symmetric blur leaves the half-height crossing of a flat end.
     """
     _, steps = _grid(curve.line)
     s = rough_mm + sign * np.arange(-2.0 * END_REACH_MM, END_REACH_MM, END_STEP_MM)
