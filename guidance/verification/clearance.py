@@ -59,6 +59,20 @@ def forbidden_clearances(shaft_ct_mm: FloatArray, radius_mm: float, case: Case) 
     return tuple(sorted(found, key=lambda c: (c.mm, c.structure)))
 
 
+def least_clearance(case: Case, shaft_ct_mm: FloatArray, radius_mm: float) -> ShaftClearance:
+    """Return the nearest forbidden structure; when none is in reach, 25 mm to `none in reach`.
+
+    Args:
+        case: Labels and policy.
+        shaft_ct_mm: Centreline, frame `ct`, shape (n ≥ 2, 3).
+        radius_mm: Radius of the shaft.
+    """
+    found = forbidden_clearances(shaft_ct_mm, radius_mm, case)
+    if found and found[0].mm < REACH_MM:
+        return found[0]
+    return ShaftClearance(NOTHING_NEAR, REACH_MM, 0.0)
+
+
 def distance_to_voxels(line_mm: FloatArray, grid: Volume, mask: NDArray[np.bool_]) -> float:
     """Return the exact distance [mm] from a polyline to the union of the voxel boxes of `mask`; 0 inside.
 

@@ -194,8 +194,10 @@ class _Centreline:
         lateral = np.zeros((len(stations), 2))
         use = np.ones(len(stations), dtype=np.bool_)
         curve: _Centreline | None = None
-        for _ in range(4):
-            centroid, good = _centroids(image, line, stations, lateral)
+        for turn in range(4):
+            centroid, alone, good = _centroids(image, line, stations, lateral)
+            if turn > 0:
+                good &= alone  # only once the patch is centred does metal at its rim mean a neighbour
             use = good.copy()
             for _ in range(3):
                 if use.sum() < MIN_CONFIDENCE_STATIONS:
@@ -244,8 +246,8 @@ def _grid(line: MetalLine) -> tuple[FloatArray, FloatArray]:
 
 def _centroids(
     image: _Patch, line: MetalLine, stations: FloatArray, lateral: FloatArray
-) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Weighted centroids about the present centreline, and which stations show a single metal spot."""
+) -> tuple[FloatArray, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Weighted centroids about the present centreline; where no metal is at the rim; where there is a metal spot."""
     offsets, steps = _grid(line)
     values = image.sample(line.points(stations, lateral)[:, None, :] + steps[None])
     rim = np.hypot(offsets[:, 0], offsets[:, 1]) > DISC_MM - 0.5
@@ -257,7 +259,8 @@ def _centroids(
     moved = np.linalg.norm(centroid - lateral, axis=1)
     typical = float(np.median(contrast))
     good = (contrast > 0.5 * typical) & (contrast > 1000.0) & (moved < 1.8)
-    return centroid, good
+    alone = values[:, rim].max(axis=1) - background < 0.35 * contrast
+    return centroid, alone, good
 
 
 def _end(image: _Patch, curve: _Centreline, rough_mm: float, sign: float) -> tuple[float, float]:

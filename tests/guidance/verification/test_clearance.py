@@ -1,0 +1,119 @@
+"""The judge's clearance against a brute-force oracle and closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guidance.case.case import Case, CaseDescription, Structure
+from guidance.case.policy import Policy, PolicyKind
+from guidance.verification.clearance import (
+    NOTHING_NEAR,
+    distance_to_voxels,
+    forbidden_clearances,
+    least_clearance,
+)
+from registration.volume import Volume
+
+AFFINE = np.array([[0.8, 0, 0, -10.0], [0, -0.9, 0, 25.0], [0, 0, 2.5, 3.0], [0, 0, 0, 1.0]])
+
+
+def brute(line_mm, grid, mask):
+    """Distance by 0.02 mm samples of the line to every voxel's box."""
+    boxes = np.argwhere(mask) * grid.spacing_mm
+    line = grid.indices(line_mm) * grid.spacing_mm
+    least = math.inf
+    for a, b in zip(line[:-1], line[1:], strict=True):
+        n = max(2, int(np.linalg.norm(b - a) / 0.02))
+        points = a + np.linspace(0, 1, n)[:, None] * (b - a)
+        gap = np.maximum(np.abs(points[:, None] - boxes[None]) - 0.5 * grid.spacing_mm, 0.0)
+        least = min(least, float(np.linalg.norm(gap, axis=2).min()))
+    return least
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_distance_equals_brute_force(seed):
+    """A random polyline against a random blob: exact to the oracle's own step."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((14, 12, 9), dtype=bool)
+    low = rng.integers(1, 5, 3)
+    mask[low[0] : low[0] + 3, low[1] : low[1] + 2, low[2] : low[2] + 2] = True
+    mask[8, 7, rng.integers(1, 8)] = True
+    grid = Volume(mask.astype(np.uint8), AFFINE)
+    line = grid.points_mm(rng.uniform((0, 0, 0), mask.shape, (3, 3)))
+    found, expected = distance_to_voxels(line, grid, mask), brute(line, grid, mask)
+    assert found == pytest.approx(expected, abs=0.02)
+    assert found <= expected + 1e-9
+
+
+def test_a_known_gap():
+    """A line parallel to a face, 3 mm from the voxel's surface, is 3 mm away."""
+    mask = np.zeros((5, 5, 5), dtype=bool)
+    mask[2, 2, 2] = True
+    grid = Volume(mask.astype(np.uint8), np.eye(4))
+    line = np.array([[-20.0, 5.5, 2.0], [20.0, 5.5, 2.0]])
+    assert distance_to_voxels(line, grid, mask) == pytest.approx(3.0, abs=1e-6)
+
+
+def test_deep_inside_is_zero():
+    """A line wholly inside a thick structure, far from its surface, is at distance 0."""
+    mask = np.ones((20, 20, 20), dtype=bool)
+    grid = Volume(mask.astype(np.uint8), np.eye(4))
+    assert distance_to_voxels(np.array([[9.0, 9, 9], [10.0, 10, 10]]), grid, mask) == 0.0
+
+
+def case_of(labels, affine=AFFINE):
+    """A case with a forbidden vessel (1), a costly liver (2) and a target (3)."""
+    structures = (
+        Structure(name="vessel", label=1, policy=Policy(kind=PolicyKind.FORBIDDEN, clearance_mm=2.0)),
+        Structure(name="liver", label=2, policy=Policy(kind=PolicyKind.COSTLY, price=1.0)),
+        Structure(name="tumour", label=3, policy=Policy(kind=PolicyKind.FREE)),
+    )
+    description = CaseDescription(name="t", ct_sha256="", labels_sha256="", structures=structures, target="tumour")
+    volume = Volume(labels, affine)
+    return Case(description, volume, volume, volume)
+
+
+def test_only_forbidden_structures_count_and_the_radius_is_taken_off():
+    """The liver crossed costs nothing here; the vessel's distance is from the shaft's surface."""
+    labels = np.zeros((40, 40, 12), np.uint8)
+    labels[20:22, 20, 6] = 1
+    labels[5:15, :, :] = 2
+    case = case_of(labels)
+    line = case.labels.points_mm(np.array([[10.0, 10, 6], [30.0, 10, 6]]))
+    (found,) = forbidden_clearances(line, 0.535, case)
+    assert found.structure == "vessel"
+    assert found.nominal_mm == 2.0
+    assert found.mm == pytest.approx(9.5 * 0.9 - 0.535, abs=1e-6)
+
+
+def test_moving_the_scene_changes_nothing():
+    """Image and shaft turned and moved together keep their distance."""
+    labels = np.zeros((30, 30, 12), np.uint8)
+    labels[12:15, 20:22, 4:6] = 1
+    angle = 0.7
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn[:3, 3] = (40.0, -7.0, 3.0)
+    index = np.array([[2.0, 3.0, 1.0], [13.0, 12.0, 6.0], [25.0, 15.0, 9.0]])
+    here, there = case_of(labels), case_of(labels, turn @ AFFINE)
+    a = least_clearance(here, here.labels.points_mm(index), 0.5)
+    b = least_clearance(there, there.labels.points_mm(index), 0.5)
+    assert a.mm == pytest.approx(b.mm, abs=1e-6)
+
+
+def test_through_a_vessel_is_negative_and_nothing_near_is_said_so():
+    """A pierced vessel reads minus the radius; a shaft far from everything, or outside, names nothing."""
+    labels = np.zeros((40, 40, 12), np.uint8)
+    labels[20, 20, 6] = 1
+    case = case_of(labels)
+    through = case.labels.points_mm(np.array([[20.0, 10, 6], [20.0, 30, 6]]))
+    assert least_clearance(case, through, 0.535).mm == pytest.approx(-0.535)
+    far = np.array([[500.0, 500.0, 500.0], [510.0, 500.0, 500.0]])
+    assert least_clearance(case, far, 0.535).structure == NOTHING_NEAR
+    assert least_clearance(case_of(np.zeros((9, 9, 9), np.uint8)), through, 0.5).structure == NOTHING_NEAR
