@@ -76,9 +76,9 @@ def write_dicom(
     """
     tell = progress or (lambda _stage, _fraction: None)
     study = case.description.ct_sha256 or case.ct.sha256()
-    folder.parent.mkdir(parents=True, exist_ok=True)
     beside: Path | None = None
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
         tell("planning CT as DICOM", 0.0)
         first, last = _slices_round_target(case)

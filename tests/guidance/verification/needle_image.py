@@ -6,6 +6,8 @@ averaged over each voxel.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
@@ -30,7 +32,7 @@ def bent_line(tip, axis, *, length_mm=150.0, drift_mm=0.0, in_tissue_mm=90.0, si
 def _paint(fine, origin, step, line, radius, hounsfield):
     """Set every fine cell whose centre lies within `radius` of the line, between its flat ends."""
     knots = line[sorted({*range(0, len(line), 8), len(line) - 1})]
-    for a, b in zip(knots[:-1], knots[1:], strict=True):
+    for a, b in pairwise(knots):
         low = np.floor((np.minimum(a, b) - radius - origin) / step).astype(int) - 1
         high = np.ceil((np.maximum(a, b) + radius - origin) / step).astype(int) + 2
         low, high = np.clip(low, 0, fine.shape), np.clip(high, 0, fine.shape)

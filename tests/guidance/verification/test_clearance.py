@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def brute(line_mm, grid, mask):
     boxes = np.argwhere(mask) * grid.spacing_mm
     line = grid.indices(line_mm) * grid.spacing_mm
     least = math.inf
-    for a, b in zip(line[:-1], line[1:], strict=True):
+    for a, b in pairwise(line):
         n = max(2, int(np.linalg.norm(b - a) / 0.02))
         points = a + np.linspace(0, 1, n)[:, None] * (b - a)
         gap = np.maximum(np.abs(points[:, None] - boxes[None]) - 0.5 * grid.spacing_mm, 0.0)
