@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from guidance.case.case import Case
@@ -187,10 +188,11 @@ def _last_inside(case: Case, centre: FloatArray, ray: FloatArray) -> FloatArray 
     inside = case.body.voxels[index[:, 0], index[:, 1], index[:, 2]] > 0
     if not inside.any() or inside[-1]:
         return None
-    return along[np.flatnonzero(inside)[-1]]
+    last: FloatArray = along[np.flatnonzero(inside)[-1]]
+    return last
 
 
-def _near(case: Case, point: FloatArray, reach_mm: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _near(case: Case, point: FloatArray, reach_mm: float) -> tuple[FloatArray, NDArray[np.bool_], FloatArray]:
     """Return centres [mm], body mask and HU of the voxels within a box of ± `reach_mm` round `point`."""
     spacing = case.body.spacing_mm
     middle = np.rint(case.body.indices(point)).astype(int)

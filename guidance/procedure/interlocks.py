@@ -1,0 +1,78 @@
+"""What must be true before anything moves; each broken rule is its own named reason."""
+
+from __future__ import annotations
+
+from guidance.case.case import Case
+from guidance.planning.plan import Plan, PlanStatus
+from guidance.scene import SuiteDescription
+from registration.registration import Registration
+
+GATE_RESERVE_S = 1.0
+"""Left of the apnoea when an insertion ends, at least [s]."""
+
+
+def broken(
+    plan: Plan,
+    approved_sha256: str,
+    registration: Registration,
+    case: Case,
+    suite: SuiteDescription,
+) -> tuple[str, ...]:
+    """Return the reasons why this plan may not move now; none when it may.
+
+    Args:
+        plan: The plan that is to move.
+        approved_sha256: Hash of the plan that the operator approved.
+        registration: The registration that the plan was made on.
+        case: The case that it was made for.
+        suite: The hardware that it will move.
+    """
+    reasons: list[str] = []
+    if plan.status is not PlanStatus.OK:
+        reasons.append("there is no plan: " + "; ".join(plan.reasons))
+    if plan.sha256() != approved_sha256:
+        reasons.append(
+            f"the plan {plan.sha256()[:12]} is not the one that was approved ({approved_sha256[:12]}); approve it first"
+        )
+    if not registration.accepted:
+        reasons.append("the registration was not accepted: " + "; ".join(registration.reasons))
+    if plan.registration_sha256 != registration.sha256():
+        reasons.append("the plan was made on another registration; plan again")
+    if plan.case_sha256 != case.description.sha256():
+        reasons.append("the plan was made for another case; plan again")
+    if plan.device != suite.device:
+        reasons.append(f"the plan is for {plan.device.name}, the suite has {suite.device.name}")
+    answers = case.description.eligibility
+    if not answers.ecg_synchronisation:
+        reasons.append("pulses are not synchronised to the ECG")
+    if not answers.anaesthesia_with_muscle_blockade:
+        reasons.append("no anaesthesia with muscle blockade")
+    reasons += _whole(plan)
+    for electrode in plan.electrodes:
+        needed = insertion_time_s(electrode.depth_mm, suite)
+        if needed + GATE_RESERVE_S > suite.gate.apnoea_s:
+            reasons.append(
+                f"{electrode.id} needs {needed:.1f} s in tissue, the apnoea lasts {suite.gate.apnoea_s:.1f} s "
+                f"and {GATE_RESERVE_S:.1f} s of it is kept in reserve"
+            )
+    return tuple(reasons)
+
+
+def insertion_time_s(depth_mm: float, suite: SuiteDescription) -> float:
+    """Return the time [s] that an insertion to `depth_mm` takes, contact to release."""
+    from guidance.procedure.steps import CONTACT_MARGIN_MM, RELEASE_S, SPEED_SHARE
+
+    return (depth_mm + CONTACT_MARGIN_MM) / (SPEED_SHARE * suite.motion.tissue_speed_mm_s) + RELEASE_S
+
+
+def _whole(plan: Plan) -> list[str]:
+    """Return what the plan lacks: an order over all electrodes, and one insertion each."""
+    ids = sorted(e.id for e in plan.electrodes)
+    reasons = []
+    if plan.status is PlanStatus.OK and not ids:
+        reasons.append("the plan has no electrode")
+    if sorted(plan.order) != ids:
+        reasons.append("the plan's order does not name each electrode once")
+    if sorted(i.electrode for i in plan.insertions) != ids:
+        reasons.append("the plan has not one arm path for each electrode")
+    return reasons

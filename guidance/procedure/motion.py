@@ -1,0 +1,109 @@
+"""The control loop: read the sensors, ask the guard, send the setpoint, wait, and remember the peaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from guidance.procedure.execution import GateEvent
+from guidance.procedure.guard import Decision, Guard, Phase, Reading
+from guidance.procedure.journal import Journal
+from guidance.procedure.ports import ArmPort, Clock, GatePort
+from kinematics.arrays import FloatArray
+
+SETTLED_RAD = 2e-4
+SETTLE_LIMIT_S = 1.5
+
+
+class Motion:
+    """Move the arm under the guard. There is no other way to it.
+
+    Args:
+        arm: The arm.
+        gate: The breathing gate.
+        clock: Time.
+        guard: What every setpoint passes.
+        journal: Where gate events go.
+    """
+
+    def __init__(self, arm: ArmPort, gate: GatePort, clock: Clock, guard: Guard, journal: Journal) -> None:
+        self.arm, self.gate, self.clock, self.guard, self.journal = arm, gate, clock, guard, journal
+        self.needle_held = False
+        self.setpoint = np.array(arm.q_rad())
+        self._gate_open: bool | None = None
+        self.start_needle()
+
+    def start_needle(self) -> None:
+        """Forget the peaks of the needle before."""
+        self.peak_axial_n = self.peak_lateral_n = self.peak_deviation_mm = 0.0
+        self.gate_events: list[GateEvent] = []
+
+    def read(self, phase: Phase) -> Reading:
+        """Read every sensor once; a change of the gate goes to the journal."""
+        now, force, gate = self.clock.now_s(), self.arm.force(), self.gate.state()
+        if gate.open is not self._gate_open:
+            if self._gate_open is not None:
+                self.journal.append("gate", open=gate.open, time_s=now, phase=str(phase))
+                self.gate_events.append(GateEvent(time_s=now, open=gate.open, phase=str(phase)))
+            self._gate_open = gate.open
+        self.peak_axial_n = max(self.peak_axial_n, abs(force.axial_n))
+        self.peak_lateral_n = max(self.peak_lateral_n, force.lateral_n)
+        return Reading(now, self.arm.q_rad(), force.axial_n, force.lateral_n, gate.open, self.needle_held)
+
+    def follow(self, phase: Phase, q_rad: FloatArray) -> Decision:
+        """Send setpoints (n, 7), one each control period, the first one period from now.
+
+        Returns:
+            MOVE when all were sent; HOLD when the gate closed before: the arm stays at the last one sent.
+
+        Raises:
+            SafetyStop: The guard stopped it; the arm stays at the last one sent.
+        """
+        period = self.arm.control_period_s
+        rows = np.concatenate([self.setpoint[None], q_rad])
+        speeds = np.diff(rows, axis=0) / period
+        for k, row in enumerate(q_rad):
+            if self.guard.check(phase, row, self.read(phase)) is Decision.HOLD:
+                self.stay()
+                return Decision.HOLD
+            self.peak_deviation_mm = max(self.peak_deviation_mm, self.guard.measured_deviation_mm)
+            self.setpoint = row
+            self.arm.command(row, speeds[k] if k + 1 < len(q_rad) else np.zeros_like(row))
+            self.clock.wait_s(period)
+        return Decision.MOVE
+
+    def stay(self) -> None:
+        """Command the last setpoint at rest."""
+        self.arm.command(self.setpoint, np.zeros_like(self.setpoint))
+
+    def hold(self, limit_s: float, done: Callable[[Reading], bool]) -> bool:
+        """Hold until `done` says so; tell whether it did within `limit_s`."""
+        begun = self.clock.now_s()
+        while True:
+            reading = self.read(Phase.HOLD)
+            self.guard.check(Phase.HOLD, self.setpoint, reading)
+            if done(reading):
+                return True
+            if reading.time_s - begun >= limit_s:
+                return False
+            self.stay()
+            self.clock.wait_s(self.arm.control_period_s)
+
+    def settle(self) -> bool:
+        """Hold until the encoders agree with the setpoint; tell whether they did in time."""
+        return self.hold(SETTLE_LIMIT_S, lambda r: float(np.abs(r.q_rad - self.setpoint).max()) <= SETTLED_RAD)
+
+    def hold_in_tissue(self) -> str:
+        """Hold a needle that may not go on, until it must be let go; return why.
+
+        Works with a stop latched, too: nothing moves.
+        """
+        begun = self.clock.now_s()
+        while True:
+            reading = self.read(Phase.HOLD)
+            reason = self.guard.release_reason(reading.time_s - begun, reading)
+            if reason is not None:
+                return reason
+            self.stay()
+            self.clock.wait_s(self.arm.control_period_s)
