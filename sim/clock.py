@@ -26,6 +26,6 @@ class SimulatedClock:
         """Let `duration_s` go by."""
         if duration_s < 0.0:
             raise InvalidInputError("time does not go back", value=duration_s, limit=0.0, unit="s")
-        self._now_s += duration_s
+        self._now_s = round(self._now_s + duration_s, 9)  # steps add up without a tail of rounding
         for advance in self._world:
             advance(duration_s)

@@ -83,12 +83,12 @@ class Motion:
         while True:
             reading = self.read(Phase.HOLD)
             self.guard.check(Phase.HOLD, self.setpoint, reading)
+            self.stay()
+            self.clock.wait_s(self.arm.control_period_s)
             if done(reading):
                 return True
             if reading.time_s - begun >= limit_s:
                 return False
-            self.stay()
-            self.clock.wait_s(self.arm.control_period_s)
 
     def settle(self) -> bool:
         """Hold until the encoders agree with the setpoint; tell whether they did in time."""
