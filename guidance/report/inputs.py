@@ -1,0 +1,77 @@
+"""What a report is made of: the values of a run, and the images they were measured in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from guidance.case.case import Case
+from guidance.planning.plan import CoveragePoint, Plan
+from guidance.procedure.execution import Execution
+from guidance.verification.placement import Placement
+from guidance.verification.verdict import Verdict
+from registration.budget import ErrorBudget
+from registration.registration import Registration
+from registration.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class ReportInputs:
+    """Everything that the report shows. What a run did not reach is None, and the report says so.
+
+    Args:
+        case: The case.
+        planning_ct: Planning CT with the fiducials, frame `ct`.
+        registration: None when no transform could be had.
+        plan: None when planning was not reached.
+        execution: None when nothing was moved.
+        check_ct: CT with the needles, frame `check`.
+        placement: Needles as measured.
+        verdict: Rules as judged.
+        journal: Rows of the journal, oldest first.
+        timing: Seconds by step.
+        seed: Seed of the simulation; None for a real procedure.
+        lesion: Largest field over all firings [V/cm] on its own grid, frame `ct`; of the needles as measured when
+            there is a placement, as planned otherwise.
+        pictures: Title and PNG of each picture of what was added to the case (vessels, unidentified tissue).
+        budget: Error budget that every figure is stated under.
+        version: Version of this software.
+        placed_curve: Coverage as placed over thresholds.
+        refusal: Why a step refused, when one did.
+    """
+
+    case: Case
+    planning_ct: Volume
+    registration: Registration | None
+    plan: Plan | None
+    execution: Execution | None
+    check_ct: Volume | None
+    placement: Placement | None
+    verdict: Verdict | None
+    journal: tuple[Mapping[str, Any], ...]
+    timing: Mapping[str, float]
+    seed: int | None
+    lesion: Volume | None
+    pictures: tuple[tuple[str, bytes], ...]
+    budget: ErrorBudget
+    version: str
+    placed_curve: tuple[CoveragePoint, ...] = ()
+    refusal: tuple[str, ...] = field(default=())
+
+    @property
+    def threshold_v_per_cm(self) -> float:
+        """The threshold [V/cm] at which the lesion is outlined."""
+        if self.verdict is not None and self.verdict.coverage is not None:
+            return self.verdict.coverage.threshold_v_per_cm
+        if self.plan is not None and self.plan.coverage is not None:
+            return self.plan.coverage.threshold_v_per_cm
+        return DEFAULT_THRESHOLD_V_PER_CM
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a simulated suite stood in for patient, arm and scanner."""
+        return self.seed is not None
+
+
+DEFAULT_THRESHOLD_V_PER_CM = 500.0

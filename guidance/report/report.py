@@ -1,0 +1,168 @@
+"""The report: one HTML file that needs nothing else, for the operator to read and the radiologist to file."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from guidance.case.target import target_centroid_mm, target_points_mm
+from guidance.planning.plan import PlanStatus
+from guidance.report import tables
+from guidance.report.appearance import STRUCTURE_KEY, drawing, looks
+from guidance.report.arm_shape import bundled_shape
+from guidance.report.beams_eye import beams_eye_picture
+from guidance.report.charts import coverage_picture, forces_picture, sources_picture
+from guidance.report.inputs import ReportInputs
+from guidance.report.scene_view import ShapeOf, scene_pictures
+from guidance.report.slices import Picture, slice_pictures
+from kinematics.durable import write_text
+
+DISCLAIMER = "Research software, not a medical device."
+MODEL_LIMITS = (
+    "Field: linear, one conductivity of 0.2 S/m in all soft tissue; it does not rise with the field, and perfusion, "
+    "heat and bone are not modelled. A conductive tumour in poorly conducting tissue would be covered less.",
+    "Threshold: no in-vivo value is agreed for the pancreas; coverage is therefore shown over 400–800 V/cm.",
+    "Currents follow from that conductivity; they are shown and checked against the device's limit, not tuned.",
+    "Labels of the CT are automatic; vessels and unlabelled tissue that were added are listed with how they were made. "
+    "What is not labelled is not avoided, beyond the pieces listed as unidentified.",
+    "Between the two CTs the patient is taken as rigid; tissue that shifts round the needles is not followed.",
+)
+SIMULATION_LIMITS = (
+    "Patient, tracker, arm and scanner are simulated. A simulation of simple tissue is easier than a patient: the "
+    "figures hold under the error budget that is printed with them, and not beyond.",
+    "The tumour is virtual where the case says so.",
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture on the page."""
+
+    title: str
+    caption: str
+    source: str
+
+
+def write_report(folder: Path, inputs: ReportInputs, *, shape_of: ShapeOf = bundled_shape) -> Path:
+    """Write `report.html` into `folder`, whole or not at all, and return its path.
+
+    Styles and pictures are in the file; it refers to no address. A run that stopped early gives a report of what
+    there is, with the reasons.
+
+    Args:
+        folder: The run folder.
+        inputs: What the run reached.
+        shape_of: Joint positions (7,) [rad] to how the arm stands; the bundled arm by default.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    path = folder / "report.html"
+    write_text(path, render(inputs, shape_of))
+    return path
+
+
+def render(inputs: ReportInputs, shape_of: ShapeOf) -> str:
+    """Return the page as text."""
+    here = files("guidance.report")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(here.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        style=Markup(here.joinpath("style.css").read_text(encoding="utf-8")),
+        disclaimer=DISCLAIMER,
+        inputs=inputs,
+        case=inputs.case.description,
+        banner=tables.banner(inputs),
+        facts=_facts(inputs),
+        limits=MODEL_LIMITS + (SIMULATION_LIMITS if inputs.simulated else ()),
+        looks=_electrode_key(inputs),
+        structure_key=STRUCTURE_KEY,
+        **_pictures(inputs, shape_of),
+        **_grids(inputs),
+    )
+
+
+def _show(picture: Picture | None) -> Shown | None:
+    return None if picture is None else Shown(picture.title, picture.caption, _data(picture.png))
+
+
+def _data(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _pictures(inputs: ReportInputs, shape_of: ShapeOf) -> dict[str, object]:
+    target = target_centroid_mm(inputs.case)
+    with drawing():
+        slices = slice_pictures(inputs, target)
+        sources = tables.error_sources(inputs.registration) if inputs.registration is not None else ()
+        return {
+            "slices": [_show(p) for p in slices],
+            "beams_eye": _show(beams_eye_picture(inputs)),
+            "scenes": [_show(p) for p in scene_pictures(inputs, shape_of)],
+            "coverage_chart": _show(coverage_picture(inputs)),
+            "sources_chart": _show(sources_picture(sources)),
+            "forces_chart": _show(forces_picture(inputs)),
+            "derived": [Shown(title, "", _data(png)) for title, png in inputs.pictures],
+        }
+
+
+def _grids(inputs: ReportInputs) -> dict[str, tables.Grid | None]:
+    plan, verdict, registration, execution = inputs.plan, inputs.verdict, inputs.registration, inputs.execution
+    planned = plan is not None and plan.status is PlanStatus.OK
+    return {
+        "planned_grid": tables.planned_electrodes(plan) if plan is not None and planned else None,
+        "errors_grid": tables.electrode_errors(verdict, plan) if verdict is not None and plan is not None else None,
+        "pairs_grid": tables.pairs(plan, verdict) if plan is not None and planned else None,
+        "coverage_grid": tables.coverage(plan, verdict) if plan is not None and planned else None,
+        "checks_grid": tables.checks(verdict) if verdict is not None else None,
+        "fiducials_grid": tables.fiducials(registration) if registration is not None else None,
+        "ellipsoid_grid": tables.ellipsoid(registration) if registration is not None else None,
+        "budget_grid": tables.budget(inputs.budget),
+        "needles_grid": tables.needles(execution) if execution is not None else None,
+        "alternatives_grid": tables.alternatives(plan) if plan is not None and plan.alternatives else None,
+        "structures_grid": tables.structures(inputs),
+        "journal_grid": tables.journal(inputs.journal) if inputs.journal else None,
+        "timings_grid": tables.timings(inputs.timing) if inputs.timing else None,
+        "hashes_grid": tables.hashes(inputs),
+    }
+
+
+def _facts(inputs: ReportInputs) -> tuple[tuple[str, str], ...]:
+    """Return the line of facts under the banner."""
+    points = target_points_mm(inputs.case)
+    size = np.ptp(points, axis=0) + inputs.case.labels.spacing_mm
+    volume_ml = len(points) * float(np.prod(inputs.case.labels.spacing_mm)) / 1000.0
+    facts = [
+        ("case", inputs.case.description.name),
+        ("target", f"{inputs.case.description.target.replace('_', ' ')}, {volume_ml:.1f} ml"),
+        ("extent R–L, A–P, F–H", " × ".join(f"{s:.0f}" for s in size) + " mm"),
+    ]
+    if inputs.plan is not None and inputs.plan.electrodes:
+        facts.append(("electrodes", str(len(inputs.plan.electrodes))))
+    if inputs.registration is not None:
+        facts.append(("predicted error at the tumour, 95 %", f"{inputs.registration.tre_p95_mm.tumour:.2f} mm"))
+    verdict = inputs.verdict
+    if verdict is not None:
+        if verdict.pairs:
+            worst = max(abs(p.spacing_error_mm) for p in verdict.pairs)
+            facts.append(("largest spacing error", f"{worst:.1f} mm"))
+        if verdict.electrodes:
+            facts.append(("largest tip error", f"{max(e.tip_error_mm for e in verdict.electrodes):.1f} mm"))
+        if verdict.coverage is not None:
+            c = verdict.coverage
+            facts.append((f"coverage at {c.threshold_v_per_cm:g} V/cm, tumour", f"{c.tumour_percent:.1f} %"))
+            facts.append(("with margin", f"{c.with_margin_percent:.1f} %"))
+    facts.append(("seed", str(inputs.seed)) if inputs.seed is not None else ("procedure", "not simulated"))
+    return tuple(facts)
+
+
+def _electrode_key(inputs: ReportInputs) -> tuple[tuple[str, str], ...]:
+    if inputs.plan is None:
+        return ()
+    return tuple((name, look.on_paper) for name, look in looks(tuple(e.id for e in inputs.plan.electrodes)).items())

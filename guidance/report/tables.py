@@ -1,0 +1,413 @@
+"""Tables of the report as plain rows of text, ready for the page; no figure is made here, only set in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from guidance.case.policy import PolicyKind
+from guidance.planning.plan import Plan, PlanStatus
+from guidance.procedure.execution import Execution
+from guidance.report.appearance import plain
+from guidance.report.inputs import ReportInputs
+from guidance.report.planes import orientation
+from guidance.verification.verdict import Check, ElectrodeErrors, PlacedElectrode, Verdict
+from kinematics.arrays import FloatArray
+from registration.accuracy import point_covariance
+from registration.budget import ErrorBudget
+from registration.registration import Registration
+
+NOTHING = "–"
+MOST_JOURNAL_ROWS = 600
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: column heads, and rows of cells. `flags` names a row's class for the page (may be shorter)."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    flags: tuple[str, ...] = ()
+    note: str = ""
+
+    def lines(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Return each row with its class."""
+        padded = (*self.flags, *[""] * (len(self.rows) - len(self.flags)))
+        return tuple(zip(padded, self.rows, strict=True))
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What the report says first."""
+
+    word: str
+    kind: str
+    """`pass`, `fail` or `stopped`."""
+    sentence: str
+    reasons: tuple[str, ...] = ()
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """Return a number as text, a dash for None."""
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def triple(point_mm: FloatArray) -> str:
+    """Return a point [mm] as text."""
+    return ", ".join(f"{v:.1f}" for v in point_mm)
+
+
+def banner(inputs: ReportInputs) -> Banner:
+    """Return the outcome of the run: pass, fail, or where and why it stopped."""
+    if inputs.verdict is not None:
+        return _judged(inputs.verdict)
+    if inputs.registration is None or not inputs.registration.accepted:
+        reasons = inputs.refusal or (inputs.registration.reasons if inputs.registration is not None else ())
+        return Banner("REFUSED", "stopped", "The registration was refused; nothing was planned or moved.", reasons)
+    if inputs.plan is None or inputs.plan.status is not PlanStatus.OK:
+        reasons = inputs.plan.reasons if inputs.plan is not None else inputs.refusal
+        return Banner("NO PLAN", "stopped", "No array of electrodes is within the rules; nothing was moved.", reasons)
+    if inputs.execution is None:
+        return Banner("PLAN ONLY", "stopped", "Planned; no needle has been inserted.", inputs.refusal)
+    return Banner(
+        "NOT VERIFIED",
+        "stopped",
+        "Needles were moved, and no check CT has been judged.",
+        inputs.refusal or inputs.execution.reasons,
+    )
+
+
+def _judged(verdict: Verdict) -> Banner:
+    hard = [c for c in verdict.checks if c.severity == "hard"]
+    broken = [c for c in hard if not c.passed]
+    warnings = sum(1 for c in verdict.checks if c.severity != "hard" and not c.passed)
+    warned = f" {warnings} warning{'s' if warnings != 1 else ''}." if warnings else ""
+    if verdict.passed:
+        return Banner("PASS", "pass", f"All {len(hard)} deciding rules are kept, as measured in the check CT.{warned}")
+    reasons = tuple(f"{c.name}: {_value(c)}, limit {_limit(c)}" for c in broken)
+    return Banner("FAIL", "fail", f"{len(broken)} of {len(hard)} deciding rules are broken.{warned}", reasons)
+
+
+def _value(check: Check) -> str:
+    return f"{check.value:.2f} {check.unit}".strip()
+
+
+def _limit(check: Check) -> str:
+    return f"{check.limit:g} {check.unit}".strip()
+
+
+def planned_electrodes(plan: Plan) -> Grid:
+    """Return the planned electrodes."""
+    heads = (
+        "", "entry (LPS mm)", "tip (LPS mm)", "depth mm", "exposure mm", "pull-backs mm", "nearest forbidden",
+        "clear mm", "P(touch)", "tip error 95 % mm", "crosses",
+    )  # fmt: skip
+    rows = tuple(
+        (
+            e.id,
+            triple(e.entry_ct_mm),
+            triple(e.tip_ct_mm),
+            number(e.depth_mm),
+            number(e.exposure_mm, 0),
+            ", ".join(f"{p:g}" for p in e.pull_back_mm),
+            plain(e.clearance.structure),
+            number(e.clearance.mm),
+            f"{e.hit_probability:.2%}",
+            number(e.tre_p95_mm),
+            ", ".join(f"{plain(name)} {mm:.0f} mm" for name, mm in sorted(e.crossed.items())) or NOTHING,
+        )
+        for e in plan.electrodes
+    )
+    return Grid(heads, rows)
+
+
+_ERRORS = (
+    ("entry", "entry_error_mm", "mm"),
+    ("lateral, tip", "lateral_error_mm", "mm"),
+    ("depth", "depth_error_mm", "mm"),
+    ("tip, 3-D", "tip_error_mm", "mm"),
+    ("angle", "angle_error_deg", "°"),
+)
+
+
+def electrode_errors(verdict: Verdict, plan: Plan) -> Grid:
+    """Return each electrode's errors against the plan, measured and (in simulation) true, side by side."""
+    simulated = any(e.truth is not None for e in verdict.electrodes)
+    heads = ["", "planned error 95 % mm"]
+    for name, _, unit in _ERRORS:
+        heads.append(f"{name} {unit}")
+        if simulated:
+            heads.append("true")
+    heads += ["planned clearance mm", "measured clearance mm", "of"]
+    planned = {e.id: e for e in plan.electrodes}
+    rows = []
+    for e in verdict.electrodes:
+        row = [e.id, number(planned[e.id].tre_p95_mm) if e.id in planned else NOTHING]
+        for _, key, _ in _ERRORS:
+            row.append(number(_error(e, key), 2))
+            if simulated:
+                row.append(number(_error(e.truth, key) if e.truth else None, 2))
+        row += [
+            number(planned[e.id].clearance.mm) if e.id in planned else NOTHING,
+            number(e.least_clearance_mm),
+            plain(e.nearest_structure),
+        ]
+        rows.append(tuple(row))
+    note = "“true” is the simulator's own knowledge, printed to judge the measurement; nothing decides by it."
+    return Grid(tuple(heads), tuple(rows), note=note if simulated else "")
+
+
+def _error(errors: ElectrodeErrors | PlacedElectrode, key: str) -> float:
+    return float(getattr(errors, key))
+
+
+def pairs(plan: Plan, verdict: Verdict | None) -> Grid:
+    """Return the pairs, planned and, where there is a verdict, as measured."""
+    placed = {(p.a, p.b): p for p in verdict.pairs} if verdict is not None else {}
+    heads = ["", "spacing mm", "angle °", "depth mismatch mm", "voltage V", "current A"]
+    if placed:
+        heads = [
+            "", "spacing mm planned", "measured", "error", "angle ° planned", "measured", "depth mismatch mm planned",
+            "measured", "voltage V planned", "as placed", "current A planned",
+        ]  # fmt: skip
+    rows: list[tuple[str, ...]] = []
+    for p in plan.pairs:
+        name = f"{p.a}–{p.b}"
+        if not placed:
+            rows.append((name, number(p.spacing_mm), number(p.angle_deg), number(p.depth_mismatch_mm),
+                         number(p.voltage_v, 0), number(p.current_a)))  # fmt: skip
+            continue
+        m = placed.get((p.a, p.b)) or placed.get((p.b, p.a))
+        rows.append(
+            (
+                name,
+                number(p.spacing_mm),
+                number(m.spacing_mm if m else None),
+                f"{m.spacing_error_mm:+.1f}" if m else NOTHING,
+                number(p.angle_deg),
+                number(m.angle_deg if m else None),
+                number(p.depth_mismatch_mm),
+                number(m.depth_mismatch_mm if m else None),
+                number(p.voltage_v, 0),
+                (number(m.voltage_v, 0) if m.voltage_v > 0.0 else "not fired") if m else NOTHING,
+                number(p.current_a),
+            )
+        )
+    return Grid(tuple(heads), tuple(rows))
+
+
+def coverage(plan: Plan, verdict: Verdict | None) -> Grid:
+    """Return coverage at the protocol's threshold."""
+    c = plan.coverage
+    placed = verdict.coverage if verdict is not None else None
+    heads = ("", "planned %", "as placed %")
+    rows = (
+        ("tumour", number(c.tumour_percent if c else None), number(placed.tumour_percent if placed else None)),
+        (
+            "tumour + 5 mm",
+            number(c.with_margin_percent if c else None),
+            number(placed.with_margin_percent if placed else None),
+        ),
+    )
+    chance = c.probability if c is not None else None
+    note = "" if chance is None else f"Predicted probability that the coverage as placed is accepted: {chance:.0%}."
+    return Grid(heads, rows, note=note)
+
+
+def checks(verdict: Verdict) -> Grid:
+    """Return every rule: broken ones first, deciding before warnings, otherwise in the judge's order."""
+    order = sorted(
+        range(len(verdict.checks)), key=lambda n: (verdict.checks[n].passed, verdict.checks[n].severity != "hard", n)
+    )
+    rows, flags = [], []
+    for n in order:
+        c = verdict.checks[n]
+        said = "pass" if c.passed else ("FAIL" if c.severity == "hard" else "warning")
+        rows.append((said, c.name, _value(c), _limit(c), "decides" if c.severity == "hard" else "warns", c.source))
+        flags.append("" if c.passed else ("broken" if c.severity == "hard" else "warned"))
+    return Grid(("", "rule", "value", "limit", "", "source"), tuple(rows), tuple(flags))
+
+
+def fiducials(registration: Registration) -> Grid:
+    """Return the fiducials, with their localisation error and the residual of the fit."""
+    rows = tuple(
+        (
+            f.id,
+            triple(f.centre_ct_mm),
+            number(float(np.sqrt(np.trace(f.covariance_mm2))), 2),
+            "yes" if f.tracked else "no",
+            number(f.residual_mm, 2),
+        )
+        for f in registration.fiducials
+    )
+    return Grid(("", "centre in the CT (LPS mm)", "localisation rms mm", "tracked", "residual mm"), rows)
+
+
+def error_sources(registration: Registration) -> tuple[tuple[str, float, float], ...]:
+    """Return source, rms at the tumour [mm] and share of variance, the largest first."""
+    pivot = registration.T_robot_ct.points(registration.covariance_point_ct_mm)
+    variances = {
+        name: float(np.trace(point_covariance(matrix, pivot, pivot)))
+        for name, matrix in registration.covariance_sources.items()
+    }
+    total = sum(variances.values()) or 1.0
+    ranked = sorted(variances.items(), key=lambda item: -item[1])
+    return tuple((plain(name), float(np.sqrt(max(v, 0.0))), v / total) for name, v in ranked)
+
+
+def ellipsoid(registration: Registration) -> Grid:
+    """Return the axes of the error ellipsoid at the tumour, in the patient's directions."""
+    pivot = registration.T_robot_ct.points(registration.covariance_point_ct_mm)
+    spread, axes = np.linalg.eigh(point_covariance(registration.covariance, pivot, pivot))
+    rows = []
+    for k in np.argsort(-spread):
+        direction = registration.T_robot_ct.inverse().directions(axes[:, k])
+        both = f"{orientation(-direction)} – {orientation(direction)}"
+        rows.append((both, f"({triple_unit(direction)})", number(float(np.sqrt(max(spread[k], 0.0))), 2)))
+    return Grid(("direction", "LPS", "1 σ mm"), tuple(rows))
+
+
+def triple_unit(direction: FloatArray) -> str:
+    """Return a unit direction as text."""
+    return ", ".join(f"{v:+.2f}" for v in direction)
+
+
+def budget(errors: ErrorBudget) -> Grid:
+    """Return the error budget."""
+    rows = (
+        ("fiducial localisation in the CT, seat and skin", f"{errors.fiducial_ct_rms_mm:g} mm", "rms of the 3-D error"),
+        ("tracker", f"{errors.tracker_rms_mm:g} mm", "rms of the 3-D error"),
+        (
+            "robot–tracker calibration",
+            f"{errors.calibration_rms_mm:g} mm and {errors.calibration_angle_rms_deg:g}°",
+            "rms of the 3-D error, and of the angle",
+        ),
+        ("arm", f"{errors.arm_rms_mm:g} mm", "rms of the 3-D error at the tip"),
+        (
+            "bending of the needle",
+            f"{errors.bending_rms_at_100mm_mm:g} mm at 100 mm",
+            "rms of the lateral error; grows with depth²",
+        ),
+        ("gated breathing", f"{errors.breathing_rms_mm:g} mm", "rms along the motion, head to foot mainly"),
+    )
+    return Grid(("source", "size", "what the number is"), rows)
+
+
+def needles(execution: Execution) -> Grid:
+    """Return what became of each needle."""
+    heads = (
+        "", "status", "depth mm", "axial N", "lateral N", "off axis mm", "from s", "to s", "gate openings", "stops",
+    )  # fmt: skip
+    rows = tuple(
+        (
+            n.id,
+            plain(n.status.value),
+            number(n.depth_mm),
+            number(n.peak_axial_force_n),
+            number(n.peak_lateral_force_n),
+            number(n.peak_axis_deviation_mm, 2),
+            number(n.started_s),
+            number(n.ended_s),
+            str(sum(1 for g in n.gate_events if g.open)),
+            "; ".join(n.stops) or NOTHING,
+        )
+        for n in execution.needles
+    )
+    return Grid(heads, rows)
+
+
+def alternatives(plan: Plan) -> Grid:
+    """Return the other arrays that the planner offers."""
+    heads = (
+        "electrodes",
+        "spacing mm",
+        "axis (LPS)",
+        "least clearance mm",
+        "tumour %",
+        "+ margin %",
+        "P(touch)",
+        "score",
+    )
+    rows = tuple(
+        (
+            str(a.electrodes),
+            number(a.spacing_mm),
+            triple_unit(a.axis_ct),
+            number(a.least_clearance_mm),
+            number(a.tumour_percent),
+            number(a.with_margin_percent),
+            f"{a.plan_hit_probability:.2%}",
+            number(a.score, 2),
+        )
+        for a in plan.alternatives
+    )
+    return Grid(heads, rows)
+
+
+def structures(inputs: ReportInputs) -> Grid:
+    """Return the structures that are in the image, with their policy, and how derived ones were made."""
+    present = np.bincount(inputs.case.labels.voxels.ravel())
+    voxel_ml = float(np.prod(inputs.case.labels.spacing_mm)) / 1000.0
+    rows = []
+    for s in inputs.case.description.structures:
+        count = int(present[s.label]) if s.label < len(present) else 0
+        if count == 0:
+            continue
+        policy = s.policy.kind.value
+        if s.policy.kind is PolicyKind.FORBIDDEN:
+            policy += f", {s.policy.clearance_mm:g} mm"
+        elif s.policy.kind is PolicyKind.COSTLY:
+            policy += f", {s.policy.price:g} per mm"
+        rows.append((plain(s.name), policy, plain(s.tissue.value), f"{count * voxel_ml:.1f}", s.derived or "labels"))
+    return Grid(("structure", "policy", "tissue", "volume ml", "from"), tuple(rows))
+
+
+def journal(rows: Sequence[Mapping[str, Any]]) -> Grid:
+    """Return the journal's rows as they are, hashes shortened, the oldest first."""
+    heads: list[str] = []
+    for row in rows:
+        heads.extend(k for k in row if k not in heads)
+    shown = rows[:MOST_JOURNAL_ROWS]
+    cells = tuple(tuple(_cell(k, row.get(k)) for k in heads) for row in shown)
+    note = (
+        "" if len(rows) == len(shown) else f"The first {len(shown)} of {len(rows)} entries; all are in journal.sqlite."
+    )
+    return Grid(tuple(plain(h) for h in heads), cells, note=note)
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    if ("hash" in key or "sha" in key or key == "previous") and len(text) > 16:
+        return text[:12] + "…"
+    return text if len(text) <= 240 else text[:240] + "…"
+
+
+def timings(seconds: Mapping[str, float]) -> Grid:
+    """Return the seconds of each step."""
+    rows = tuple((plain(k.removesuffix("_s")), number(v)) for k, v in seconds.items())
+    return Grid(("step", "s"), rows)
+
+
+def hashes(inputs: ReportInputs) -> Grid:
+    """Return the hashes that tie the values together."""
+    rows = [("case", inputs.case.description.sha256()), ("CT of the case", inputs.case.description.ct_sha256)]
+    rows.append(("labels of the case", inputs.case.description.labels_sha256))
+    values = (
+        ("registration", inputs.registration),
+        ("plan", inputs.plan),
+        ("execution", inputs.execution),
+        ("placement", inputs.placement),
+        ("verdict", inputs.verdict),
+    )
+    rows += [(name, value.sha256()) for name, value in values if value is not None]
+    if inputs.execution is not None:
+        rows.append(("last entry of the journal", inputs.execution.journal_head))
+    return Grid(("value", "SHA-256"), tuple(rows))
