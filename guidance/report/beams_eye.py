@@ -82,13 +82,13 @@ def beams_eye_picture(inputs: ReportInputs) -> Picture | None:
     if plan is None or not plan.electrodes:
         return None
     shadow = cast_shadow(inputs.case, plan)
-    figure = new_figure(4.9, 4.6)
-    axes = figure.add_axes((0.02, 0.02, 0.80, 0.96))
+    figure = new_figure(5.3, 4.3)
+    axes = figure.add_axes((0.01, 0.015, 4.17 / 5.3, 0.97))
     _bands(axes, shadow)
     _names(axes, inputs.case, shadow)
     _array(axes, inputs, plan, shadow.plane)
     _frame(axes, shadow.plane)
-    side = figure.add_axes((0.835, 0.30, 0.16, 0.40))
+    side = figure.add_axes((0.82, 0.50, 0.17, 0.42))
     side.set_axis_off()
     side.set_title("clearance", fontsize=7.5)
     for n, (name, colour) in enumerate(zip(BAND_NAMES, BAND_COLOURS, strict=True)):
@@ -136,11 +136,14 @@ def _names(axes: Axes, case: Case, shadow: Shadow) -> None:
         mask = np.pad(shadow.structure == label, 1)
         depth = ndimage.distance_transform_edt(mask)[1:-1, 1:-1]
         row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-        x = float(np.clip(across[column], -0.72 * HALF_MM, 0.72 * HALF_MM))
+        name = plain(names.get(int(label), str(label))).replace(" and ", " and\n")
+        # Letters are about 1.05 mm wide: the name stays inside the frame.
+        room = HALF_MM - 0.55 * max(len(line) for line in name.split("\n")) - 1.0
+        x = float(np.clip(across[column], -room, room))
         axes.text(
             x,
             float(down[row]),
-            plain(names.get(int(label), str(label))).replace(" and ", " and\n"),
+            name,
             fontsize=6,
             color="white",
             ha="center",

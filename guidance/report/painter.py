@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -12,6 +13,7 @@ from kinematics.arrays import FloatArray
 from registration.volume import Volume
 
 FAR = 1.0e9
+BISECTIONS = 3
 LIGHT = np.array([-0.45, -0.62, -0.65])
 """Towards the light, in (right, down, into the screen)."""
 
@@ -187,7 +189,7 @@ class Painting:
         step_mm: float,
         texture: Volume | None = None,
         smooth_px: float = 2.0,
-        coarse: int = 2,
+        coarse: int = 1,
         through: float = 0.0,
     ) -> None:
         """Paint the surface of a mask (> 0) whose frame is the camera's world.
@@ -267,33 +269,44 @@ def march(mask: Volume, start_mm: FloatArray, into: FloatArray, near: float, far
         near, far: Depths between which to look.
         step_mm: Stride; what is thinner can be missed. The surface is then bisected to an eighth of it.
     """
-    shape = np.array(mask.shape)
-    origin = mask.indices(start_mm).reshape(-1, 3)
-    slope = mask.indices(into) - mask.indices(np.zeros(3))
-    inside = np.ascontiguousarray(mask.voxels > 0)
+    origin = np.ascontiguousarray(mask.indices(start_mm).reshape(-1, 3))
+    slope = np.ascontiguousarray(mask.indices(into) - mask.indices(np.zeros(3)))
+    depth = _march(mask.voxels > 0, origin, slope, near, far, step_mm)
+    return np.asarray(depth.reshape(start_mm.shape[:2]), dtype=np.float64)
 
-    def within(rays: NDArray[np.intp], at: FloatArray) -> NDArray[np.bool_]:
-        index = np.rint(origin[rays] + at[:, None] * slope).astype(np.int32)
-        valid = ((index >= 0) & (index < shape)).all(axis=1)
-        index[~valid] = 0
-        return np.asarray(inside[index[:, 0], index[:, 1], index[:, 2]] & valid)
 
-    depth = np.full(len(origin), FAR)
-    waiting = np.arange(len(origin))
-    for at in np.arange(near, far + step_mm, step_mm):
-        found = within(waiting, np.full(len(waiting), at))
-        depth[waiting[found]] = at
-        waiting = waiting[~found]
-        if len(waiting) == 0:
-            break
-    hits = np.flatnonzero(depth < FAR)
-    outer, inner = depth[hits] - step_mm, depth[hits].copy()
-    for _ in range(3):
-        middle = 0.5 * (outer + inner)
-        found = within(hits, middle)
-        inner, outer = np.where(found, middle, inner), np.where(found, outer, middle)
-    depth[hits] = inner
-    return np.asarray(depth.reshape(start_mm.shape[:2]))
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _march(
+    inside: NDArray[np.bool_], origin: FloatArray, slope: FloatArray, near: float, far: float, step: float
+) -> FloatArray:
+    """March and bisect each ray, in voxel indices per mm."""
+    ni, nj, nk = inside.shape
+    count = int(np.ceil((far - near) / step)) + 1
+    depth = np.full(origin.shape[0], FAR)
+    for ray in range(origin.shape[0]):
+        low, high, found = near, near, False
+        for n in range(count):
+            high = near + n * step
+            i = int(np.floor(origin[ray, 0] + high * slope[0] + 0.5))
+            j = int(np.floor(origin[ray, 1] + high * slope[1] + 0.5))
+            k = int(np.floor(origin[ray, 2] + high * slope[2] + 0.5))
+            if 0 <= i < ni and 0 <= j < nj and 0 <= k < nk and inside[i, j, k]:
+                found = True
+                break
+            low = high
+        if not found:
+            continue
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (low + high)
+            i = int(np.floor(origin[ray, 0] + middle * slope[0] + 0.5))
+            j = int(np.floor(origin[ray, 1] + middle * slope[1] + 0.5))
+            k = int(np.floor(origin[ray, 2] + middle * slope[2] + 0.5))
+            if 0 <= i < ni and 0 <= j < nj and 0 <= k < nk and inside[i, j, k]:
+                high = middle
+            else:
+                low = middle
+        depth[ray] = high
+    return depth
 
 
 def _on_end_slice(mask: Volume, points_mm: FloatArray) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
-from guidance.case.case import Case
+from guidance.case.case import Case, Tissue
 from guidance.planning.plan import Plan
 from guidance.report.appearance import STRAY, TARGET_ON_PAPER, looks
 from guidance.report.arm_shape import ArmShape
@@ -35,6 +35,7 @@ TABLE_THICKNESS_MM = 40.0
 TABLE_HALF_WIDTH_MM = 250.0
 COARSE_MM = 3.0
 LINK_RADII_MM = (92.0, 70.0, 62.0, 52.0, 40.0)
+COLUMN_MM = 260.0
 HINGE_HALF_MM = (70.0, 60.0, 42.0)
 HINGE_RADIUS_MM = (72.0, 64.0, 54.0)
 SHRINK = 2
@@ -78,8 +79,8 @@ def scene_pictures(inputs: ReportInputs, shape_of: ShapeOf) -> tuple[Picture, ..
         ),
         Picture(
             "The array in the patient",
-            f"Electrodes {standing} with their exposures thick, the tumour in green, structures that may not be "
-            "touched in red (vessels) and sand; the skin is cut away.",
+            f"Electrodes {standing} with their exposures thick, the tumour in green, vessels in red, the nearest other "
+            "structures that may not be touched in sand; everything else is left out.",
             close,
         ),
     )
@@ -115,9 +116,9 @@ def _cropped(
 def _suite(inputs: ReportInputs, plan: Plan, body: Body, shape_of: ShapeOf) -> tuple[bytes, bool]:
     tips = np.array([e.tip_ct_mm for e in plan.electrodes])
     arm = _arm_in_ct(inputs, plan, shape_of)
-    focus = tips.mean(axis=0) + np.array([-95.0, -150.0, -30.0])
-    into = np.array([0.42, 0.52, 0.74])
-    camera = Camera.looking(focus, into, np.array([0.0, -1.0, 0.0]), (1500, 1060), 0.92)
+    focus = tips.mean(axis=0) + np.array([-165.0, -205.0, -50.0])
+    into = np.array([0.42, 0.50, 0.74])
+    camera = Camera.looking(focus, into, np.array([0.0, -1.0, 0.0]), (1700, 1560), 0.80)
     painting = Painting(camera, (0.975, 0.98, 0.985))
     _table(painting, body)
     painting.surface(body.inside, SKIN, step_mm=3.0, texture=body.ct)
@@ -179,6 +180,13 @@ def _needles(painting: Painting, inputs: ReportInputs, plan: Plan, thick: float)
 def _arm(painting: Painting, arm: ArmShape) -> None:
     """Paint limbs that taper from base to flange, with the barrels of the hinges across them (points in `ct`)."""
     points = arm.points_robot_mm
+    up = (points[1] - points[0]) / np.linalg.norm(points[1] - points[0])
+    across = np.cross(up, np.array([0.0, 0.0, 1.0]))
+    across = across / np.linalg.norm(across)
+    sides = np.stack([across, np.cross(up, across), up])
+    half = np.array([115.0, 115.0, 0.5 * COLUMN_MM])
+    painting.slab(points[0] - 0.5 * COLUMN_MM * up, sides, half, TABLE)
+    points = np.concatenate([[points[0] + 60.0 * up], points[1:]])
     for n, (a, b) in enumerate(pairwise(points)):
         painting.cone(a, b, LINK_RADII_MM[n], LINK_RADII_MM[n + 1], LINK, 0.25)
     for centre, axis, half, radius in zip(points[1:4], arm.hinges_robot, HINGE_HALF_MM, HINGE_RADIUS_MM, strict=True):
@@ -215,9 +223,6 @@ GRIPPER_FINGER_MM, GRIPPER_BODY_MM, GRIPPER_DIAMETER_MM = 50.0, 90.0, 63.0
 
 
 def _close(inputs: ReportInputs, plan: Plan, body: Body) -> bytes:
-    from guidance.case.case import Tissue
-    from guidance.case.policy import PolicyKind
-
     tips = np.array([e.tip_ct_mm for e in plan.electrodes])
     entries = np.array([e.entry_ct_mm for e in plan.electrodes])
     axis = array_axis(plan)
@@ -232,11 +237,12 @@ def _close(inputs: ReportInputs, plan: Plan, body: Body) -> bytes:
     height = 1060
     camera = Camera.looking(focus, into, -axis, (1060, height), (1.12 * depth + 60.0) / height)
     painting = Painting(camera, (0.975, 0.98, 0.985))
+    nearest = {c.structure for e in plan.electrodes for c in (e.clearance, *e.clearances[:3])}
     vessels, others = [], []
     for s in inputs.case.description.structures:
         if s.tissue is Tissue.VESSEL:
             vessels.append(s.label)
-        elif s.policy.kind is PolicyKind.FORBIDDEN and s.tissue is not Tissue.BONE:
+        elif s.name in nearest and s.tissue is not Tissue.BONE:
             others.append(s.label)
     step = float(inputs.case.labels.spacing_mm.min())
     _needles(painting, inputs, plan, thick=0.75)

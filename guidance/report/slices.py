@@ -75,7 +75,11 @@ def _exposure_middle(plan: Plan) -> FloatArray:
 
 
 def _axial(inputs: ReportInputs, target: FloatArray) -> Picture:
-    plane = axial_plane(target, 105.0, 85.0)
+    reach = 85.0
+    if inputs.plan is not None:
+        off = np.array([e.entry_ct_mm - target for e in inputs.plan.electrodes]).reshape(-1, 3)
+        reach = max(reach, float(np.abs(off[:, :2]).max(initial=0.0)) + 15.0)
+    plane = axial_plane(target, 1.235 * reach, reach)
     figure = new_figure(6.4, 5.2)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     _paint(axes, inputs, plane, check=False)
@@ -118,7 +122,7 @@ def _along(inputs: ReportInputs, plan: Plan, n: int) -> Picture:
     for side, check in enumerate(checks):
         axes = figure.add_axes((side / len(checks) + (0.006 if side else 0.0), 0.0, 1.0 / len(checks) - 0.006, 1.0))
         _paint(axes, inputs, plane, check=check)
-        _needles(axes, inputs, plane)
+        _needles(axes, inputs, plane, thin=check)
         _name_side(axes, check)
     return Picture(
         f"Along {electrode.id}",
@@ -222,8 +226,8 @@ def _marks(axes: Axes, plane: Plane) -> None:
     )
 
 
-def _needles(axes: Axes, inputs: ReportInputs, plane: Plane) -> None:
-    """Draw planned axes dashed and measured shafts full, projected onto the plane."""
+def _needles(axes: Axes, inputs: ReportInputs, plane: Plane, *, thin: bool = False) -> None:
+    """Draw planned axes dashed and measured shafts full, projected onto the plane; thin over the metal itself."""
     plan = inputs.plan
     if plan is None:
         return
@@ -246,17 +250,17 @@ def _needles(axes: Axes, inputs: ReportInputs, plane: Plane) -> None:
             )
     for needle in _measured(inputs.placement):
         colour = look.get(needle.id, STRAY).on_image
-        _polyline(axes, plane.screen_mm(needle.shaft_ct_mm), colour, planned=False)
+        _polyline(axes, plane.screen_mm(needle.shaft_ct_mm), colour, planned=False, thin=thin)
 
 
 def _measured(placement: Placement | None) -> tuple[Any, ...]:
     return placement.needles if placement is not None else ()
 
 
-def _polyline(axes: Axes, line: FloatArray, colour: str, *, planned: bool) -> None:
+def _polyline(axes: Axes, line: FloatArray, colour: str, *, planned: bool, thin: bool = False) -> None:
     near = np.abs(line[:, 2]) <= SLAB_MM
     style: Any = (0, (4.0, 2.0)) if planned else "solid"
-    width = 1.2 if planned else 1.5
+    width = 0.6 if thin else (1.2 if planned else 1.5)
     for wanted, alpha in ((True, 1.0), (False, 0.35)):
         shown = np.where((near == wanted)[:, None], line[:, :2], np.nan)
         axes.plot(shown[:, 0], shown[:, 1], color=colour, lw=width, ls=style, alpha=alpha, solid_capstyle="round")
