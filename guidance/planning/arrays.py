@@ -1,0 +1,237 @@
+"""Arrays: sets of parallel corridors whose mutual distances make pulsed pairs, and their exposures along the axis.
+
+Pairs are planned 13 to 18.5 mm apart, so that they hold the protocol's 10 to 20 mm when placed with error, and so
+that the gripper's fingers (12 × 8 mm, beside a hub of Ø 9) fit between the hubs that stand. Distances that will
+not be pulsed stay above 21 mm, so that no error makes a pair of them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from guidance.planning.corridors import Corridors
+from kinematics.arrays import FloatArray
+
+SIDE_MIN_MM = 13.0
+SIDE_MAX_MM = 18.5
+SIDE_BEST_MM = 16.5
+IDLE_MIN_MM = 21.0
+KEPT = 3
+"""Arrays kept per direction, plane and number of needles."""
+OFF_CENTRE_MM = 4.0
+PRICE_SCALE = 40.0
+ABOVE_MM = 7.0
+"""The treated length ends this far above the target's top."""
+EXPOSURE_MM = 20.0
+"""Longest exposure for pancreas (domain rule), and so the fewest pull-backs."""
+OVERLAP_MM = 5.0
+LONGEST_STACK = 4
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Exposure and its positions, as withdrawals from the tip's place."""
+
+    exposure_mm: float
+    pull_back_mm: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One array in frame `grid`: a direction, lateral places, one tip plane."""
+
+    out: FloatArray
+    lateral_mm: FloatArray
+    """Shape (m, 2), along `directions.lateral_axes` of the needle's axis."""
+    plane_mm: float
+    """Depth of the tips along the axis from the target's centroid."""
+    proxy: float
+
+    @property
+    def axis(self) -> FloatArray:
+        """Unit axis, skin to tip."""
+        return -self.out
+
+    @property
+    def sides_mm(self) -> FloatArray:
+        """Distances between all needles, ascending."""
+        i, j = np.triu_indices(len(self.lateral_mm), 1)
+        sides: FloatArray = np.sort(np.linalg.norm(self.lateral_mm[i] - self.lateral_mm[j], axis=1))
+        return sides
+
+
+def schedule(length_mm: float) -> Schedule | None:
+    """Return the exposure and pull-backs that treat `length_mm`; None when it takes more than four positions."""
+    if length_mm <= EXPOSURE_MM:
+        return Schedule(EXPOSURE_MM, (0.0,))
+    # Rounded up to whole half millimetres: the operator reads them off a scale.
+    beyond = length_mm - EXPOSURE_MM
+    steps = math.ceil(beyond / (EXPOSURE_MM - OVERLAP_MM) - 1e-9)
+    if steps >= LONGEST_STACK:
+        return None
+    step = min(math.ceil(2.0 * beyond / steps) / 2.0, EXPOSURE_MM - OVERLAP_MM)
+    return Schedule(EXPOSURE_MM, tuple(n * step for n in range(steps + 1)))
+
+
+def sides_allowed(sides_mm: FloatArray, needles: int) -> bool:
+    """Tell whether distances are either pulsed (13 to 18.5 mm) or idle (over 21 mm), and enough are pulsed."""
+    pulsed = (sides_mm >= SIDE_MIN_MM - 1e-9) & (sides_mm <= SIDE_MAX_MM + 1e-9)
+    idle = sides_mm > IDLE_MIN_MM
+    return bool((pulsed | idle).all()) and int(pulsed.sum()) >= max(needles - 1, 1)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _touch_chance(sigmas: float) -> float:
+    """One-sided normal tail, to about 10 %."""
+    return 0.5 * math.exp(-0.717 * sigmas - 0.416 * sigmas * sigmas)  # type: ignore[no-any-return]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _keep(costs: Any, members: Any, cost: float, i: int, j: int, k: int) -> None:
+    """Insert into the short ascending list."""
+    worst = costs.shape[0] - 1
+    if cost >= costs[worst]:
+        return
+    n = worst
+    while n > 0 and costs[n - 1] > cost:
+        costs[n] = costs[n - 1]
+        members[n] = members[n - 1]
+        n -= 1
+    costs[n] = cost
+    members[n, 0], members[n, 1], members[n, 2] = i, j, k
+
+
+@njit(cache=True, parallel=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _combine(
+    fate: Any, sigmas: Any, price: Any, depth: Any, lateral: Any, limits: Any, three: Any, who3: Any, two: Any, who2: Any
+) -> None:
+    low, high, best, idle, off = limits
+    for d in prange(fate.shape[0]):
+        for p in range(fate.shape[2]):
+            count = 0
+            lines = np.empty(lateral.shape[0], dtype=np.int64)
+            own = np.empty(lateral.shape[0])
+            for n in range(lateral.shape[0]):
+                if fate[d, n, p] == 0:
+                    lines[count] = n
+                    own[count] = (
+                        _touch_chance(sigmas[d, n, p]) / 0.05
+                        + price[d, n, p] / (3.0 * PRICE_SCALE)
+                        + depth[d, n, p] / 450.0
+                    )
+                    count += 1
+            for a in range(count):
+                ax, ay = lateral[lines[a], 0], lateral[lines[a], 1]
+                for b in range(a + 1, count):
+                    bx, by = lateral[lines[b], 0], lateral[lines[b], 1]
+                    ab = math.hypot(bx - ax, by - ay)
+                    if ab < low or (high < ab <= idle):
+                        continue
+                    first = own[a] + own[b]
+                    if first >= three[d, p, -1] and first >= two[d, p, -1]:
+                        continue
+                    if ab <= high:
+                        centre = math.hypot(ax + bx, ay + by) / 2.0 / off
+                        _keep(two[d, p], who2[d, p], first + centre * centre, lines[a], lines[b], -1)
+                    for c in range(b + 1, count):
+                        cx, cy = lateral[lines[c], 0], lateral[lines[c], 1]
+                        ac = math.hypot(cx - ax, cy - ay)
+                        bc = math.hypot(cx - bx, cy - by)
+                        if ac < low or bc < low or (high < ac <= idle) or (high < bc <= idle):
+                            continue
+                        cost = first + own[c]
+                        if cost >= three[d, p, -1]:
+                            continue
+                        fired = 0
+                        shape = 0.0
+                        for side in (ab, ac, bc):
+                            if side <= high:
+                                fired += 1
+                                shape += 0.08 * ((side - best) / 1.5) ** 2
+                            else:
+                                shape += 0.5
+                        if fired < 2:
+                            continue
+                        centre = math.hypot(ax + bx + cx, ay + by + cy) / 3.0 / off
+                        _keep(three[d, p], who3[d, p], cost + shape + centre * centre, lines[a], lines[b], lines[c])
+
+
+def combine(
+    corridors: Corridors, out: FloatArray, lateral_mm: FloatArray, planes_mm: FloatArray
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Return the best triples and pairs of open corridors of every direction and plane, best first.
+
+    All triples of open corridors are tried; a cheap cost (risk of touching, price, depth, shape, distance of the
+    array's centre from the target's) ranks them, and the field decides later.
+
+    Args:
+        corridors: As traced.
+        out: Directions, shape (d, 3).
+        lateral_mm: Lines, shape (n, 2).
+        planes_mm: Tip planes, shape (d, p).
+    """
+    shape = (len(out), planes_mm.shape[1], KEPT)
+    three, two = np.full(shape, np.inf), np.full(shape, np.inf)
+    who3, who2 = np.full((*shape, 3), -1, dtype=np.int64), np.full((*shape, 3), -1, dtype=np.int64)
+    limits = np.array([SIDE_MIN_MM - 1e-9, SIDE_MAX_MM + 1e-9, SIDE_BEST_MM, IDLE_MIN_MM, OFF_CENTRE_MM])
+    _combine(
+        corridors.fate,
+        corridors.sigmas,
+        corridors.price,
+        corridors.depth_mm,
+        np.ascontiguousarray(lateral_mm),
+        limits,
+        three,
+        who3,
+        two,
+        who2,
+    )
+    return (
+        _listed(three, who3, 3, out, lateral_mm, planes_mm),
+        _listed(two, who2, 2, out, lateral_mm, planes_mm),
+    )
+
+
+def _listed(
+    costs: FloatArray,
+    who: NDArray[np.int64],
+    needles: int,
+    out: FloatArray,
+    lateral_mm: FloatArray,
+    planes_mm: FloatArray,
+) -> list[Candidate]:
+    found = np.argwhere(np.isfinite(costs))
+    ranked = found[np.argsort(costs[tuple(found.T)], kind="stable")]
+    return [
+        Candidate(out[d], lateral_mm[who[d, p, k, :needles]], float(planes_mm[d, p]), float(costs[d, p, k]))
+        for d, p, k in ranked
+    ]
+
+
+def with_a_fourth(
+    candidate: Candidate, open_lines: NDArray[np.bool_], own_cost: FloatArray, lateral_mm: FloatArray
+) -> Candidate | None:
+    """Return the triple with the best fourth line added, or None when no open line fits its distances.
+
+    Args:
+        candidate: A triple.
+        open_lines: Which lines are open at its plane, shape (n,).
+        own_cost: Cost of each line, shape (n,).
+        lateral_mm: Lines, shape (n, 2).
+    """
+    gaps = np.linalg.norm(lateral_mm[:, None] - candidate.lateral_mm[None], axis=-1)
+    pulsed = (gaps >= SIDE_MIN_MM) & (gaps <= SIDE_MAX_MM)
+    fits = open_lines & (pulsed | (gaps > IDLE_MIN_MM)).all(axis=1) & (pulsed.sum(axis=1) >= 2)
+    if not fits.any():
+        return None
+    centres = (candidate.lateral_mm.sum(axis=0) + lateral_mm) / 4.0
+    cost = np.where(fits, own_cost + (np.linalg.norm(centres, axis=1) / OFF_CENTRE_MM) ** 2, np.inf)
+    best = int(np.argmin(cost))
+    places = np.vstack([candidate.lateral_mm, lateral_mm[best]])
+    return Candidate(candidate.out, places, candidate.plane_mm, candidate.proxy + float(cost[best]))

@@ -1,0 +1,148 @@
+"""No plan, and exactly why: what each limit cut, which one binds, and how near the best array came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from guidance.case.case import Case
+from guidance.planning.corridors import Corridors, Fate
+from guidance.planning.plan import Plan, PlanStatus
+from guidance.protocol import Protocol, eligibility
+from guidance.scene import SuiteDescription
+from kinematics.arrays import FloatArray
+from registration.registration import Registration
+
+STAGES = (
+    "corridors",
+    "corridors_cut_forbidden",
+    "corridors_cut_risky",
+    "corridors_cut_length",
+    "corridors_cut_no_skin_in_view",
+    "arrays",
+    "arrays_scored",
+    "arrays_refined",
+    "arrays_cut_hit_probability",
+    "arrays_cut_tip_error",
+    "arrays_cut_exact_clearance",
+    "arrays_cut_coverage_estimate",
+    "arrays_cut_arm_reach",
+    "arrays_cut_field_coverage",
+)
+
+
+@dataclass(eq=False)
+class Tally:
+    """Counts what the search saw and cut, and keeps one sentence per limit: how near the best came."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
+    nearest: dict[str, str] = field(default_factory=dict)
+    _best: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, count: int = 1) -> None:
+        """Count `count` candidates at `stage`."""
+        self.counts[stage] += count
+
+    def cut(self, stage: str, miss: float, sentence: str) -> None:
+        """Count one array that a limit cut, `miss` short of it; the least miss keeps its sentence."""
+        self.add(stage)
+        if miss < self._best.get(stage, np.inf):
+            self._best[stage] = miss
+            self.nearest[stage] = sentence
+
+    def corridors(self, corridors: Corridors) -> None:
+        """Count the corridors by what became of them."""
+        fate = corridors.fate
+        self.add("corridors", int(fate.size))
+        for stage, kind in (
+            ("corridors_cut_forbidden", Fate.FORBIDDEN),
+            ("corridors_cut_risky", Fate.RISKY),
+            ("corridors_cut_length", Fate.TOO_DEEP),
+            ("corridors_cut_no_skin_in_view", Fate.NO_SKIN),
+        ):
+            self.add(stage, int((fate == kind).sum()))
+
+    def reasons(self) -> tuple[str, ...]:
+        """Return the reasons: the binding limit first, then the nearest miss at each, then what was cut."""
+        c = self.counts
+        open_ = c["corridors"] - sum(v for k, v in c.items() if k.startswith("corridors_cut"))
+        lines = []
+        if open_ == 0:
+            lines.append("no corridor from the skin to the target's depth is open")
+        elif c["arrays"] == 0:
+            lines.append(f"{open_} corridors are open, but no two or three of them stand 13 to 18.5 mm apart")
+        elif c["arrays_refined"] == 0:
+            lines.append(f"none of {c['arrays_scored']} arrays holds every geometric limit")
+        else:
+            cuts = {k: c[k] for k in STAGES if k.startswith("arrays_cut") and c[k]}
+            # The last limit that cut anything is the one that the array which came farthest broke.
+            last = list(cuts)[-1] if cuts else "arrays_refined"
+            lines.append(f"no array passes every limit; the one that came farthest fails on {_words(last)}")
+        lines += [f"nearest miss, {_words(k)}: {self.nearest[k]}" for k in STAGES if k in self.nearest]
+        cuts_text = ", ".join(f"{_words(k)} {v}" for k, v in c.items() if "_cut_" in k and v)
+        lines.append(f"of {c['corridors']} corridors and {c['arrays']} arrays, cut by: {cuts_text or 'none'}")
+        return tuple(lines)
+
+
+def _words(stage: str) -> str:
+    return stage.split("_cut_")[-1].replace("_", " ")
+
+
+def refused(reasons: tuple[str, ...], case: Case, registration: Registration, search: dict[str, int]) -> Plan:
+    """Return the plan value that says there is no plan."""
+    return Plan(
+        status=PlanStatus.INFEASIBLE,
+        reasons=reasons,
+        device=case.description.device,
+        search=search,
+        case_sha256=case.description.sha256(),
+        registration_sha256=registration.sha256(),
+    )
+
+
+def target_diameter_mm(points_mm: FloatArray, spacing_mm: FloatArray) -> float:
+    """Return the largest width of the target [mm], over an even set of directions, voxels' extent included.
+
+    Args:
+        points_mm: Centres of its voxels along the image's axes, shape (n, 3).
+        spacing_mm: Voxel size along the same axes.
+    """
+    n = np.arange(400) + 0.5
+    height, turn = 1.0 - n / 400, n * np.pi * (3.0 - np.sqrt(5.0))
+    across = np.sqrt(1.0 - height**2)
+    rays = np.stack([across * np.cos(turn), across * np.sin(turn), height], axis=-1)
+    along = points_mm @ rays.T
+    return float((along.max(axis=0) - along.min(axis=0) + np.abs(rays) @ spacing_mm).max())
+
+
+def reasons_before_search(
+    case: Case, registration: Registration, suite: SuiteDescription, protocol: Protocol
+) -> tuple[str, ...]:
+    """Return why planning may not even start: registration, eligibility, target in the body, its size.
+
+    Raises:
+        InvalidInputError: The target is no structure of the case, or is empty.
+    """
+    from guidance.case.target import target_points_mm
+
+    reasons = []
+    if not registration.accepted:
+        reasons.append("the registration was not accepted: " + "; ".join(registration.reasons or ("no reason given",)))
+    reasons += [f"not eligible: {r}" for r in eligibility(case.description.eligibility).refusals]
+    points = target_points_mm(case)
+    index = np.rint(case.body.indices(points)).astype(int)
+    outside = int((case.body.voxels[tuple(index.T)] == 0).sum())
+    if outside:
+        reasons.append(f"the target lies outside the body: {outside} of its {len(points)} voxels")
+    along_axes = case.labels.indices(points) * case.labels.spacing_mm
+    diameter = target_diameter_mm(along_axes, case.labels.spacing_mm)
+    if diameter > protocol.tumour_diameter_max_mm:
+        reasons.append(
+            f"the tumour is too large: {diameter:.0f} mm across, limit {protocol.tumour_diameter_max_mm:.0f} mm"
+        )
+    if suite.device != case.description.device:
+        reasons.append(
+            f"the case asks for the electrode {case.description.device.name!r}, the suite has {suite.device.name!r}"
+        )
+    return tuple(reasons)

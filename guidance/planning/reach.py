@@ -1,0 +1,138 @@
+"""Reach: in which order the arm can insert the needles, each along one branch, past the hubs that stand already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
+
+from guidance.case.case import Case
+from guidance.planning.plan import Plan, PlannedElectrode, PlannedInsertion, PlanStatus
+from guidance.procedure.surroundings import obstacles
+from guidance.scene import SuiteDescription
+from kinematics.arm_model import load_lbr
+from kinematics.errors import RefusedError
+from kinematics.frames import Transform
+from kinematics.insertion import InsertionPath, plan_insertion
+from kinematics.tool import default_tool
+from kinematics.units import deg_from_rad
+from registration.registration import Registration
+
+STEP_MM = 5.0
+
+
+@dataclass(frozen=True)
+class Reach:
+    """An order of insertion with the arm's paths, or the reasons why there is none."""
+
+    order: tuple[str, ...]
+    insertions: tuple[PlannedInsertion, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def found(self) -> bool:
+        """Whether every needle can be inserted."""
+        return not self.reasons
+
+
+@dataclass(eq=False)
+class ArmReach:
+    """Finds insertions of one case under one registration; remembers what it has tried."""
+
+    case: Case
+    T_robot_ct: Transform
+    suite: SuiteDescription
+    tried: int = 0
+    _known: dict[tuple[str, frozenset[str]], InsertionPath] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._model, self._tool = load_lbr(), default_tool()
+
+    def insertion(self, electrode: PlannedElectrode, standing: Sequence[PlannedElectrode]) -> InsertionPath:
+        """Return the arm's path for one electrode with others standing (status and reasons when there is none)."""
+        key = (electrode.id, frozenset(e.id for e in standing))
+        if key not in self._known:
+            self.tried += 1
+            entry, tip = self.T_robot_ct.points([electrode.entry_ct_mm, electrode.tip_ct_mm])
+            self._known[key] = plan_insertion(
+                self._model,
+                self._tool,
+                entry,
+                tip,
+                approach_mm=self.suite.motion.approach_distance_mm,
+                obstacles=obstacles(self.case, self.T_robot_ct, self.suite, tuple(standing)),
+                step_mm=STEP_MM,
+            )
+        return self._known[key]
+
+    def order(self, electrodes: Sequence[PlannedElectrode], preferred: Sequence[str] = ()) -> Reach:
+        """Return the first order in which every needle can be inserted; orders with the farthest first come first.
+
+        Args:
+            electrodes: The array.
+            preferred: An order to try before all others.
+        """
+        self._known.clear()
+        by_id = {e.id: e for e in electrodes}
+        for e in electrodes:
+            alone = self.insertion(e, ())
+            if alone.status != "ok":
+                return Reach((), (), tuple(f"{e.id} cannot be inserted at all: {r}" for r in _why(alone)))
+        # The base stands at the robot's origin: what is far from it goes in first, or the arm must reach over hubs.
+        far_first = sorted(by_id, key=lambda i: (-_distance(self.T_robot_ct, by_id[i]), i))
+        orders = [tuple(preferred)] if set(preferred) == set(by_id) else []
+        last: tuple[str, ...] = ()
+        for names in [*orders, *permutations(far_first)]:
+            paths = []
+            for n, name in enumerate(names):
+                path = self.insertion(by_id[name], [by_id[m] for m in names[:n]])
+                if path.status != "ok":
+                    last = tuple(f"{name} cannot follow {', '.join(names[:n])}: {r}" for r in _why(path))
+                    break
+                paths.append(path)
+            else:
+                return Reach(names, tuple(_planned(n, p) for n, p in zip(names, paths, strict=True)), ())
+        return Reach((), (), last)
+
+
+def with_insertions(plan: Plan, case: Case, registration: Registration, suite: SuiteDescription) -> Plan:
+    """Return the plan with its arm paths made anew for another registration; the electrodes stay where they are.
+
+    Args:
+        plan: A plan with electrodes.
+        case: The case it was made for.
+        registration: The registration to move by.
+        suite: Hardware and scene.
+
+    Raises:
+        RefusedError: The registration was not accepted, or the arm has no order of insertion under it.
+    """
+    if not registration.accepted:
+        raise RefusedError("plan", ("the registration was not accepted", *registration.reasons))
+    if plan.status is not PlanStatus.OK:
+        raise RefusedError("plan", plan.reasons)
+    reach = ArmReach(case, registration.T_robot_ct, suite).order(plan.electrodes, plan.order)
+    if not reach.found:
+        raise RefusedError("plan", reach.reasons)
+    return plan.model_copy(
+        update={
+            "order": reach.order,
+            "insertions": reach.insertions,
+            "registration_sha256": registration.sha256(),
+        }
+    )
+
+
+
+def _planned(name: str, path: InsertionPath) -> PlannedInsertion:
+    return PlannedInsertion(electrode=name, roll_deg=deg_from_rad(float(path.roll_rad)), q_rad=path.q_rad)
+
+
+def _why(path: InsertionPath) -> tuple[str, ...]:
+    return tuple(path.reasons) or (str(path.status),)
+
+
+def _distance(T_robot_ct: Transform, electrode: PlannedElectrode) -> float:
+    return float(np.linalg.norm(T_robot_ct.points(electrode.entry_ct_mm)[:2]))

@@ -1,0 +1,302 @@
+"""How good an array is: clearance in standard deviations, field coverage, depth, price, angle to the skin, needles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from guidance.ablation import surrogate
+from guidance.ablation.electrode import ElectrodeLine
+from guidance.ablation.grid import TreatmentGrid
+from guidance.planning import risk
+from guidance.planning.anatomy import Anatomy
+from guidance.planning.arrays import ABOVE_MM, PRICE_SCALE, Candidate, Schedule, schedule, sides_allowed
+from guidance.planning.corridors import STEP_MM, Spread, skin_distance, trace
+from guidance.planning.directions import CONE_RAD, lateral_axes
+from guidance.protocol import Protocol
+from kinematics.arrays import FloatArray
+
+# What one unit of score stands for. Coverage beyond what is asked leaves room for placement error.
+TUMOUR_WISH_PERCENT = 99.8
+MARGIN_WISH_PERCENT = 97.0
+CLEARANCE_WISH_MM = 3.0
+"""Beyond the policy's 2 mm: 5 mm is the protocol's ideal."""
+GRID_SLACK_MM = 0.4
+"""Distances on the grid may be too long by this; the exact ones are checked at the end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """An array with its geometry, coverage and score (less is better)."""
+
+    candidate: Candidate
+    tips_mm: FloatArray
+    """Frame `grid`, shape (m, 3)."""
+    depths_mm: FloatArray
+    least_excess_mm: float
+    least_sigmas: float
+    plan: Schedule
+    tumour_percent: float
+    margin_percent: float
+    score: float
+    hit_probability: float = math.nan
+    coverage_probability: float = math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Everything that scoring needs of one case, registration and protocol."""
+
+    anatomy: Anatomy
+    spread: Spread
+    protocol: Protocol
+    shaft_radius_mm: float
+    tumour_ct_mm: FloatArray
+    margin_ct_mm: FloatArray
+    keep_away_mm: FloatArray
+    """Points that a needle's axis must pass at `keep_away_by_mm` or more (skin fiducials), frame `grid`."""
+    keep_away_by_mm: float = 10.0
+
+    @classmethod
+    def of(
+        cls,
+        anatomy: Anatomy,
+        spread: Spread,
+        protocol: Protocol,
+        shaft_radius_mm: float,
+        grid: TreatmentGrid,
+        fiducials_ct_mm: FloatArray,
+    ) -> Scorer:
+        """Return a scorer; the treatment grid gives the points that coverage counts."""
+        return cls(
+            anatomy=anatomy,
+            spread=spread,
+            protocol=protocol,
+            shaft_radius_mm=shaft_radius_mm,
+            tumour_ct_mm=_points(grid, grid.tumour),
+            margin_ct_mm=_points(grid, grid.margin),
+            keep_away_mm=anatomy.T_ct_grid.inverse().points(fiducials_ct_mm.reshape(-1, 3)),
+        )
+
+    def top_mm(self, axis: FloatArray) -> float:
+        """Return where the target begins along a needle's axis [mm], from its centroid (negative)."""
+        return float((self.anatomy.tumour_mm @ axis).min())
+
+    def score(self, candidate: Candidate, beat: float = math.inf) -> Scored | None:
+        """Return the array's score; None when a hard limit fails, or its score cannot be below `beat`."""
+        anatomy, axis = self.anatomy, candidate.axis
+        if not sides_allowed(candidate.sides_mm, len(candidate.lateral_mm)):
+            return None
+        if candidate.out[1] > -math.cos(CONE_RAD):
+            return None
+        plan = schedule(candidate.plane_mm - self.top_mm(axis) + ABOVE_MM)
+        if plan is None:
+            return None
+        first, second = lateral_axes(axis)
+        tips = candidate.lateral_mm[:, :1] * first + candidate.lateral_mm[:, 1:] * second + candidate.plane_mm * axis
+        depths, rows = [], []
+        for tip in tips:
+            depth = skin_distance(
+                anatomy.inside, anatomy.low_mm, anatomy.cell_mm, tip, candidate.out, anatomy.depth_limit_mm, STEP_MM
+            )
+            if depth < 0.0:
+                return None
+            row = trace(
+                anatomy.touch_mm,
+                anatomy.excess_mm,
+                anatomy.price_per_mm,
+                anatomy.low_mm,
+                anatomy.cell_mm,
+                tip,
+                candidate.out,
+                depth,
+                self.spread.row,
+            )
+            if row[0] < GRID_SLACK_MM:
+                return None
+            depths.append(depth)
+            rows.append(row)
+        if self._near_fiducial(tips, axis):
+            return None
+        excess, sigmas, prices = np.array(rows).T
+        fixed = (
+            sum(0.5 * math.erfc(s / math.sqrt(2.0)) for s in sigmas) / self.protocol_hit_limit
+            + float(np.mean(depths)) / 150.0
+            + float(prices.mean()) / PRICE_SCALE
+            + 0.3 * (len(tips) - 2)
+            + float(np.clip(1.0 - excess / CLEARANCE_WISH_MM, 0.0, 1.0).mean())
+            + 0.4 * float(np.std(depths)) / 10.0
+            + 0.1 * (len(plan.pull_back_mm) - 1)
+        )
+        if fixed >= beat:
+            return None
+        tumour, margin = self.coverage(tips, np.tile(axis, (len(tips), 1)), plan)
+        short = max(0.0, TUMOUR_WISH_PERCENT - tumour) / 2.0 + max(0.0, MARGIN_WISH_PERCENT - margin) / 4.0
+        return Scored(
+            candidate,
+            tips,
+            np.array(depths),
+            float(excess.min()),
+            float(sigmas.min()),
+            plan,
+            tumour,
+            margin,
+            fixed + short,
+        )
+
+    @property
+    def protocol_hit_limit(self) -> float:
+        """Largest allowed chance that any shaft touches a forbidden structure."""
+        return self.protocol.hit_probability_max
+
+    def _near_fiducial(self, tips: FloatArray, axis: FloatArray) -> bool:
+        if len(self.keep_away_mm) == 0:
+            return False
+        gap = self.keep_away_mm[None] - tips[:, None]
+        off = gap - (gap @ axis)[..., None] * axis
+        return bool(np.linalg.norm(off, axis=-1).min() < self.keep_away_by_mm)
+
+    def lines(self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule) -> list[ElectrodeLine]:
+        """Return electrodes in frame `ct` for the field, called E1, E2, ..."""
+        T = self.anatomy.T_ct_grid
+        return [
+            ElectrodeLine(
+                id=f"E{n + 1}",
+                tip_mm=tip,
+                axis=axis,
+                exposure_mm=plan.exposure_mm,
+                pull_back_mm=plan.pull_back_mm,
+                radius_mm=self.shaft_radius_mm,
+            )
+            for n, (tip, axis) in enumerate(zip(T.points(tips_mm), T.directions(axes), strict=True))
+        ]
+
+    def coverage(
+        self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule, pulsed: Sequence[tuple[int, int]] | None = None
+    ) -> tuple[float, float]:
+        """Return the percentages of tumour and of tumour + margin above the threshold, by superposition.
+
+        Args:
+            tips_mm: Frame `grid`, shape (m, 3).
+            axes: Unit axes, shape (m, 3).
+            plan: Exposure and positions.
+            pulsed: The pairs of the plan (all that the spacing allows when None). Each fires at the voltage of
+                its own spacing, as placed.
+        """
+        lines = self.lines(tips_mm, axes, plan)
+        mean = axes.mean(axis=0) / np.linalg.norm(axes.mean(axis=0))
+        middles = tips_mm - 0.5 * plan.exposure_mm * axes
+        pairs = []
+        for a in range(len(lines)):
+            for b in range(a + 1, len(lines)):
+                gap = middles[b] - middles[a]
+                spacing = float(np.linalg.norm(gap - (gap @ mean) * mean))
+                if (spacing > self.protocol.spacing_max_mm) if pulsed is None else ((a, b) not in pulsed):
+                    continue
+                voltage = placed_voltage_v(spacing, self.protocol)
+                if voltage > 0.0:
+                    pairs.append((lines[a].id, lines[b].id, voltage))
+        if not pairs:
+            return 0.0, 0.0
+        tumour, margin = surrogate.coverage(
+            self.tumour_ct_mm, self.margin_ct_mm, lines, pairs, self.protocol.threshold_v_per_cm
+        )
+        return float(tumour), float(margin)
+
+    def accepted(self, tumour_percent: float, margin_percent: float) -> bool:
+        """Tell whether a coverage meets the protocol."""
+        return (
+            tumour_percent >= self.protocol.coverage_tumour_min_percent
+            and margin_percent >= self.protocol.coverage_margin_min_percent
+        )
+
+    def pulsed(self, found: Scored) -> list[tuple[int, int]]:
+        """Return the pairs that are planned to be pulsed, by index."""
+        lateral = found.candidate.lateral_mm
+        m = len(lateral)
+        return [
+            (a, b)
+            for a in range(m)
+            for b in range(a + 1, m)
+            if np.linalg.norm(lateral[a] - lateral[b]) <= self.protocol.spacing_max_mm
+        ]
+
+    def refine(self, start: Scored, rounds: int = 3) -> Scored:
+        """Return a local optimum: needles, whole array, tip plane and direction are moved in shrinking steps."""
+        best = start
+        lateral_step, tilt = 1.0, math.radians(1.5)
+        for _ in range(rounds):
+            moved = False
+            for move in _moves(best.candidate, lateral_step, tilt):
+                found = self.score(move, best.score - 1e-6)
+                if found is not None and found.score < best.score - 1e-6:
+                    best, moved = found, True
+            if not moved:
+                lateral_step, tilt = 0.5 * lateral_step, 0.5 * tilt
+        return best
+
+    def with_risk(self, found: Scored, model: risk.ErrorModel, hits: risk.Draws, covers: risk.Draws) -> Scored:
+        """Return the array with its chances of touching and of acceptable coverage, and the score they make."""
+        axis = found.candidate.axis
+        _, any_hit = risk.hit_probabilities(self.anatomy, model, found.tips_mm, axis, found.depths_mm, hits)
+        chance = self.coverage_probability(found, model, covers)
+        return replace(
+            found,
+            hit_probability=any_hit,
+            coverage_probability=chance,
+            score=found.score + any_hit / self.protocol_hit_limit + 3.0 * (1.0 - chance),
+        )
+
+    def coverage_probability(self, found: Scored, model: risk.ErrorModel, draws: risk.Draws) -> float:
+        """Return the share of draws in which the coverage as placed is accepted."""
+        pulsed = self.pulsed(found)
+        count = 0
+        for n in range(len(draws.common)):
+            tips, axes = risk.placed(
+                model, found.tips_mm, found.candidate.axis, found.depths_mm, found.plan.exposure_mm, draws, n
+            )
+            count += self.accepted(*self.coverage(tips, axes, found.plan, pulsed))
+        return count / len(draws.common)
+
+
+def placed_voltage_v(spacing_mm: float, protocol: Protocol) -> float:
+    """Return the voltage [V] that a planned pair gets at the spacing it came to stand at; 0 when it may not fire."""
+    cm = spacing_mm / 10.0
+    voltage = min(max(protocol.voltage_per_distance_v_per_cm * cm, protocol.voltage_min_v), protocol.voltage_max_v)
+    return voltage if voltage >= protocol.voltage_per_distance_min_v_per_cm * cm - 1e-9 else 0.0
+
+
+def _points(grid: TreatmentGrid, mask: FloatArray) -> FloatArray:
+    """Return the places of a mask's voxels in frame `ct` [mm], shape (n, 3)."""
+    return np.ascontiguousarray(grid.points_ct_mm(mask))
+
+
+def _moves(candidate: Candidate, step_mm: float, tilt_rad: float) -> list[Candidate]:
+    """Return the array's neighbours: one needle, all needles, the tip plane or the direction moved."""
+    lateral, found = candidate.lateral_mm, []
+    for sign in (-1.0, 1.0):
+        for axis in range(2):
+            shift = np.zeros(2)
+            shift[axis] = sign * step_mm
+            found.append(replace(candidate, lateral_mm=lateral + shift))
+            for n in range(len(lateral)):
+                one = lateral.copy()
+                one[n] += shift
+                found.append(replace(candidate, lateral_mm=one))
+        found.append(replace(candidate, plane_mm=candidate.plane_mm + sign * step_mm))
+        first, second = lateral_axes(candidate.axis)
+        for across in (first, second):
+            turned = candidate.out + sign * math.tan(tilt_rad) * across
+            found.append(_turned(candidate, turned / np.linalg.norm(turned)))
+    return found
+
+
+def _turned(candidate: Candidate, out: FloatArray) -> Candidate:
+    """Return the array turned about the target's centroid: places carried over, then read in the new lateral axes."""
+    first, second = lateral_axes(candidate.axis)
+    places = candidate.lateral_mm[:, :1] * first + candidate.lateral_mm[:, 1:] * second
+    one, two = lateral_axes(-out)
+    return replace(candidate, out=out, lateral_mm=np.stack([places @ one, places @ two], axis=-1))

@@ -1,0 +1,404 @@
+"""The search for an array: from directions to corridors, arrays, coverage, risk, reach, and the field that decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+import numpy as np
+
+from guidance.ablation.grid import TreatmentGrid
+from guidance.ablation.treatment import TreatmentResult, predict
+from guidance.case.case import Case
+from guidance.planning import arrays, corridors, directions, risk
+from guidance.planning.anatomy import Anatomy, build_anatomy
+from guidance.planning.electrodes import NOTHING_NEAR, REACH_MM, crossed_mm, shaft_clearances, skin_entry_mm
+from guidance.planning.infeasible import Tally, reasons_before_search, refused
+from guidance.planning.plan import (
+    Alternative,
+    Clearance,
+    Coverage,
+    CoveragePoint,
+    Plan,
+    PlannedElectrode,
+    PlannedPair,
+    PlanStatus,
+)
+from guidance.planning.reach import ArmReach, Reach
+from guidance.planning.scoring import Scored, Scorer, placed_voltage_v
+from guidance.protocol import Protocol
+from guidance.scene import SuiteDescription
+from kinematics.arrays import FloatArray
+from registration.registration import Registration
+
+Progress = Callable[[str, float], None]
+
+HUB_ABOVE_SKIN_MM = 10.0
+"""The hub, and the fingers that end level with it, stay this far from the skin."""
+PITCH_MM = 2.0
+PLANES_MM = (2.5, 5.0, 7.5)
+"""Tip depths tried, beyond the target's deepest point."""
+LEAST_RADIUS_MM = 14.0
+SCORED = 700
+PAIRS_SCORED = 60
+QUADS_FROM = 150
+REFINED = 14
+FIELDS = 5
+"""Fields solved at most: one for each array that passed everything else, best first."""
+ALTERNATIVES = 6
+APART_RAD = np.radians(7.0)
+SEARCH_DRAWS, FINAL_DRAWS = 3000, 20000
+SEARCH_COVER_DRAWS, FINAL_COVER_DRAWS = 60, 240
+FIELD_SLACK = (1.0, 3.0)
+"""An array is taken to the field when the estimate misses the asked percentages by no more than this."""
+
+
+def _quiet(_stage: str, _fraction: float) -> None:
+    return
+
+
+def plan(
+    case: Case,
+    registration: Registration,
+    *,
+    suite: SuiteDescription,
+    protocol: Protocol,
+    progress: Progress | None = None,
+) -> Plan:
+    """Search for the best array of parallel electrodes that holds every limit.
+
+    Hard limits cut; what is soft is scored, and the best arrays are refined, judged for risk, for the arm's reach
+    and by the field, best first, until one passes all. The plan depends on its inputs alone.
+
+    Args:
+        case: A checked case.
+        registration: Accepted; its covariance is part of the risk, its transform places the arm.
+        suite: Hardware and scene.
+        protocol: Limits.
+        progress: Told the stage and the fraction done.
+
+    Returns:
+        A plan, or the status `infeasible` with the reasons: what cut, which limit binds, the nearest miss.
+
+    Raises:
+        InvalidInputError: The target is no structure of the case, or is empty.
+    """
+    tell = progress or _quiet
+    reasons = reasons_before_search(case, registration, suite, protocol)
+    if reasons:
+        return refused(reasons, case, registration, {})
+    return _Search(case, registration, suite, protocol, tell).run()
+
+
+class _Search:
+    """One search; holds what the stages share."""
+
+    def __init__(
+        self, case: Case, registration: Registration, suite: SuiteDescription, protocol: Protocol, tell: Progress
+    ) -> None:
+        self.case, self.registration, self.suite, self.protocol, self.tell = case, registration, suite, protocol, tell
+        self.tally = Tally()
+        tell("plan: anatomy", 0.0)
+        device = suite.device
+        self.limit_mm = device.usable_length_mm - HUB_ABOVE_SKIN_MM
+        self.anatomy: Anatomy = build_anatomy(case, device.radius_mm, self.limit_mm)
+        self.model = risk.error_model(registration, self.anatomy)
+        tell("plan: anatomy", 0.15)
+        self.grid = TreatmentGrid.around_target(case)
+        fiducials = np.array([f.centre_ct_mm for f in registration.fiducials]).reshape(-1, 3)
+        self.scorer = Scorer.of(self.anatomy, self.model.spread, protocol, device.radius_mm, self.grid, fiducials)
+        self.hits = risk.draw(SEARCH_DRAWS, 1)
+        self.covers = risk.draw(SEARCH_COVER_DRAWS, 2)
+
+    def run(self) -> Plan:
+        """Run every stage."""
+        self.tell("plan: corridors", 0.2)
+        candidates = self._candidates()
+        self.tell("plan: coverage", 0.35)
+        ranked = self._refined(self._scored(candidates))
+        self.tell("plan: risk", 0.5)
+        kept = self._risk_judged(ranked)
+        chosen = self._chosen(kept)
+        self.tell("plan: done", 1.0)
+        if chosen is None:
+            return refused(self.tally.reasons(), self.case, self.registration, self.tally.counts)
+        return chosen
+
+    def _candidates(self) -> list[arrays.Candidate]:
+        out = directions.outward_directions()
+        axes = [directions.lateral_axes(-o) for o in out]
+        first, second = (np.array([a[n] for a in axes]) for n in range(2))
+        tumour = self.anatomy.tumour_mm
+        across = max(float(np.abs(tumour @ f).max()) for f in first[:: max(1, len(first) // 40)])
+        lateral = directions.lateral_grid(max(LEAST_RADIUS_MM, across + 4.0), PITCH_MM)
+        bottoms = np.array([(tumour @ -o).max() for o in out])
+        planes = bottoms[:, None] + np.array(PLANES_MM)
+        found = corridors.trace_corridors(
+            self.anatomy, out, first, second, lateral, planes, self.model.spread, least_excess_mm=0.2
+        )
+        self.tally.corridors(found)
+        triples, pairs = arrays.combine(found, out, lateral, planes)
+        self.tally.add("arrays", len(triples) + len(pairs))
+        quads = []
+        for candidate in triples[:QUADS_FROM]:
+            d = int(np.argmin(((out - candidate.out) ** 2).sum(axis=1)))
+            p = int(np.argmin(np.abs(planes[d] - candidate.plane_mm)))
+            own = 1.0 / np.maximum(np.nan_to_num(found.sigmas[d, :, p], nan=0.1), 0.1)
+            quad = arrays.with_a_fourth(candidate, found.fate[d, :, p] == 0, own, lateral)
+            if quad is not None:
+                quads.append(quad)
+        self.tally.add("arrays", len(quads))
+        return [*triples[:SCORED], *quads, *pairs[:PAIRS_SCORED]]
+
+    def _scored(self, candidates: list[arrays.Candidate]) -> list[Scored]:
+        found = []
+        for n, candidate in enumerate(candidates):
+            if n % 100 == 0:
+                self.tell("plan: coverage", 0.35 + 0.1 * n / len(candidates))
+            scored = self.scorer.score(candidate)
+            if scored is not None:
+                found.append(scored)
+        self.tally.add("arrays_scored", len(candidates))
+        return sorted(found, key=lambda s: s.score)
+
+    def _refined(self, ranked: list[Scored]) -> list[Scored]:
+        """Refine the best of each neighbourhood of directions."""
+        starts: list[Scored] = []
+        for scored in ranked:
+            if len(starts) == REFINED:
+                break
+            if all(_differ(scored, other) for other in starts):
+                starts.append(scored)
+        found = []
+        for n, start in enumerate(starts):
+            self.tell("plan: refining", 0.4 + 0.1 * n / max(len(starts), 1))
+            found.append(self.scorer.refine(start))
+        self.tally.add("arrays_refined", len(found))
+        return sorted(found, key=lambda s: s.score)
+
+    def _risk_judged(self, ranked: list[Scored]) -> list[Scored]:
+        kept = []
+        limit = self.protocol.hit_probability_max
+        for n, scored in enumerate(ranked):
+            self.tell("plan: risk", 0.5 + 0.15 * n / len(ranked))
+            found = self.scorer.with_risk(scored, self.model, self.hits, self.covers)
+            if found.hit_probability > limit:
+                self.tally.cut(
+                    "arrays_cut_hit_probability",
+                    found.hit_probability - limit,
+                    f"{100 * found.hit_probability:.1f} % that a shaft touches a forbidden structure, "
+                    f"limit {100 * limit:.0f} % ({_described(found)})",
+                )
+                continue
+            worst = self._worst_tip_mm(found)
+            if worst > self.protocol.tip_p95_max_mm:
+                self.tally.cut(
+                    "arrays_cut_tip_error",
+                    worst - self.protocol.tip_p95_max_mm,
+                    f"predicted 95 % error of a tip {worst:.1f} mm, limit {self.protocol.tip_p95_max_mm:.1f} mm "
+                    f"({_described(found)})",
+                )
+                continue
+            kept.append(found)
+        return sorted(kept, key=lambda s: s.score)
+
+    def _worst_tip_mm(self, found: Scored) -> float:
+        axis = found.candidate.axis
+        return max(
+            risk.tip_p95_mm(self.model, tip, axis, float(depth))
+            for tip, depth in zip(found.tips_mm, found.depths_mm, strict=True)
+        )
+
+    def _chosen(self, kept: list[Scored]) -> Plan | None:
+        arm = ArmReach(self.case, self.registration.T_robot_ct, self.suite)
+        fields = 0
+        for n, scored in enumerate(kept):
+            self.tell("plan: reach and field", 0.65 + 0.3 * n / len(kept))
+            tumour = self.protocol.coverage_tumour_min_percent - scored.tumour_percent
+            margin = self.protocol.coverage_margin_min_percent - scored.margin_percent
+            if tumour > FIELD_SLACK[0] or margin > FIELD_SLACK[1]:
+                self.tally.cut("arrays_cut_coverage_estimate", max(tumour, margin), _covered(scored))
+                continue
+            electrodes = self._electrodes(scored)
+            if electrodes is None:
+                continue
+            reach = arm.order(electrodes)
+            if not reach.found:
+                self.tally.cut("arrays_cut_arm_reach", float(n), f"{reach.reasons[0]} ({_described(scored)})")
+                continue
+            if fields == FIELDS:
+                break
+            fields += 1
+            result = self._field(scored)
+            coverage = result.coverage
+            if not self.scorer.accepted(coverage.tumour_percent, coverage.with_margin_percent):
+                self.tally.cut(
+                    "arrays_cut_field_coverage",
+                    self.protocol.coverage_tumour_min_percent - coverage.tumour_percent,
+                    f"tumour {coverage.tumour_percent:.1f} % and tumour + margin "
+                    f"{coverage.with_margin_percent:.1f} % ({_described(scored)})",
+                )
+                continue
+            return self._plan(scored, electrodes, reach, result, [s for s in kept if s is not scored])
+        return None
+
+    def _electrodes(self, scored: Scored) -> tuple[PlannedElectrode, ...] | None:
+        """Return the electrodes with exact entries and clearances; None (and counted) when a clearance fails."""
+        T, device = self.anatomy.T_ct_grid, self.suite.device
+        out = T.directions(scored.candidate.out)
+        asked = {s.name: s.policy.clearance_mm for s in self.case.description.structures}
+        axis = scored.candidate.axis
+        found = []
+        single, _ = risk.hit_probabilities(
+            self.anatomy, self.model, scored.tips_mm, axis, scored.depths_mm, risk.draw(FINAL_DRAWS, 3)
+        )
+        for n, tip_grid in enumerate(scored.tips_mm):
+            tip = T.points(tip_grid)
+            depth = skin_entry_mm(self.case, tip, out, self.limit_mm)
+            if depth is None:
+                self.tally.cut("arrays_cut_exact_clearance", 1.0, "no skin in view along an axis")
+                return None
+            clearances = shaft_clearances(self.case, tip, out, depth, device.radius_mm)
+            for c in clearances:
+                if c.mm < asked[c.structure]:
+                    self.tally.cut(
+                        "arrays_cut_exact_clearance",
+                        asked[c.structure] - c.mm,
+                        f"{c.mm:.2f} mm to {c.structure}, limit {asked[c.structure]:.1f} mm ({_described(scored)})",
+                    )
+                    return None
+            found.append(
+                PlannedElectrode(
+                    id=f"E{n + 1}",
+                    entry_ct_mm=tip + depth * out,
+                    tip_ct_mm=tip,
+                    exposure_mm=scored.plan.exposure_mm,
+                    depth_mm=depth,
+                    pull_back_mm=scored.plan.pull_back_mm,
+                    clearance=clearances[0] if clearances else Clearance(structure=NOTHING_NEAR, mm=REACH_MM),
+                    clearances=clearances,
+                    crossed=crossed_mm(self.case, tip, out, depth),
+                    hit_probability=float(single[n]),
+                    tre_p95_mm=risk.tip_p95_mm(self.model, tip_grid, axis, depth),
+                )
+            )
+        return tuple(found)
+
+    def _pairs(self, scored: Scored) -> list[tuple[str, str, float, float]]:
+        """Return the pulsed pairs: names, spacing [mm], voltage [V]."""
+        pairs = []
+        for a, b in self.scorer.pulsed(scored):
+            spacing = float(np.linalg.norm(scored.candidate.lateral_mm[a] - scored.candidate.lateral_mm[b]))
+            pairs.append((f"E{a + 1}", f"E{b + 1}", spacing, placed_voltage_v(spacing, self.protocol)))
+        return pairs
+
+    def _field(self, scored: Scored) -> TreatmentResult:
+        axes = np.tile(scored.candidate.axis, (len(scored.tips_mm), 1))
+        return predict(
+            self.grid,
+            self.scorer.lines(scored.tips_mm, axes, scored.plan),
+            [(a, b, voltage) for a, b, _, voltage in self._pairs(scored)],
+            self.protocol.threshold_v_per_cm,
+            progress=lambda _stage, fraction: self.tell("plan: field", 0.8 + 0.15 * fraction),
+        )
+
+    def _plan(
+        self,
+        scored: Scored,
+        electrodes: tuple[PlannedElectrode, ...],
+        reach: Reach,
+        result: TreatmentResult,
+        others: list[Scored],
+    ) -> Plan:
+        axis, covers = scored.candidate.axis, risk.draw(FINAL_COVER_DRAWS, 4)
+        _, any_hit = risk.hit_probabilities(
+            self.anatomy, self.model, scored.tips_mm, axis, scored.depths_mm, risk.draw(FINAL_DRAWS, 3)
+        )
+        warnings = []
+        if any_hit > self.protocol.hit_probability_warn:
+            warnings.append(
+                f"{100 * any_hit:.1f} % that a shaft touches a forbidden structure is above the ideal "
+                f"{100 * self.protocol.hit_probability_warn:.0f} %"
+            )
+        c = result.coverage
+        return Plan(
+            status=PlanStatus.OK,
+            reasons=tuple(warnings),
+            electrodes=electrodes,
+            device=self.suite.device,
+            pairs=tuple(
+                PlannedPair(
+                    a=a,
+                    b=b,
+                    spacing_mm=spacing,
+                    angle_deg=0.0,
+                    depth_mismatch_mm=0.0,
+                    voltage_v=voltage,
+                    current_a=float(current),
+                )
+                for (a, b, spacing, voltage), current in zip(self._pairs(scored), result.currents_a, strict=True)
+            ),
+            coverage=Coverage(
+                threshold_v_per_cm=self.protocol.threshold_v_per_cm,
+                tumour_percent=c.tumour_percent,
+                with_margin_percent=c.with_margin_percent,
+                curve=tuple(CoveragePoint(**p.model_dump()) for p in c.curve),
+                probability=self.scorer.coverage_probability(scored, self.model, covers),
+            ),
+            order=reach.order,
+            insertions=reach.insertions,
+            alternatives=tuple(self._alternative(s) for s in _distinct(scored, others)),
+            hit_probability=any_hit,
+            search=self.tally.counts,
+            case_sha256=self.case.description.sha256(),
+            registration_sha256=self.registration.sha256(),
+        )
+
+    def _alternative(self, s: Scored) -> Alternative:
+        sides = s.candidate.sides_mm
+        pulsed: FloatArray = sides[sides <= self.protocol.spacing_max_mm]
+        least = min(p.clearance_mm for p in self._forbidden())
+        return Alternative(
+            electrodes=len(s.tips_mm),
+            spacing_mm=float(pulsed.mean()),
+            axis_ct=self.anatomy.T_ct_grid.directions(s.candidate.axis),
+            least_clearance_mm=s.least_excess_mm + least,
+            tumour_percent=s.tumour_percent,
+            with_margin_percent=s.margin_percent,
+            plan_hit_probability=s.hit_probability,
+            score=s.score,
+        )
+
+    def _forbidden(self) -> list[object]:
+        return [s.policy for s in self.case.description.structures if s.policy.kind == "forbidden"]
+
+
+def _differ(a: Scored, b: Scored) -> bool:
+    """Tell whether two arrays are different choices to an operator: direction, number of needles or places."""
+    if len(a.tips_mm) != len(b.tips_mm):
+        return True
+    if float(a.candidate.axis @ b.candidate.axis) < np.cos(APART_RAD):
+        return True
+    gaps = np.linalg.norm(a.tips_mm[:, None] - b.tips_mm[None], axis=-1).min(axis=1)
+    return float(gaps.max()) > 7.0
+
+
+def _distinct(chosen: Scored, others: list[Scored]) -> list[Scored]:
+    kept = [chosen]
+    for s in others:
+        if len(kept) > ALTERNATIVES:
+            break
+        if all(_differ(s, k) for k in kept):
+            kept.append(s)
+    return kept[1:]
+
+
+def _described(s: Scored) -> str:
+    sides = "/".join(f"{v:.0f}" for v in s.candidate.sides_mm)
+    return f"{len(s.tips_mm)} electrodes {sides} mm apart, {s.depths_mm.max():.0f} mm deep"
+
+
+def _covered(s: Scored) -> str:
+    return f"tumour {s.tumour_percent:.1f} %, tumour + margin {s.margin_percent:.1f} % estimated ({_described(s)})"
+
+
