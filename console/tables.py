@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +14,9 @@ from guidance.procedure.execution import Execution, NeedleStatus
 from guidance.verification.verdict import Check, Verdict
 from registration.budget import ErrorBudget
 from registration.registration import Registration
-from sim.campaign import Campaign, Spread
+
+if TYPE_CHECKING:
+    from sim.campaign import Campaign, Spread
 
 DISCLAIMER = "Research software, not a medical device."
 NOTHING = "–"

@@ -20,9 +20,9 @@ function make(tag, attributes, ...children) {
 const fixed = (value, digits = 1) => (typeof value === "number" ? value.toFixed(digits) : "–");
 const plain = (name) => String(name).replaceAll("_", " ");
 
-function table(heads, rows) {
+function table(heads, rows, kind = null) {
   const body = rows.map(({ cells, kind }) => make("tr", { class: kind || null }, cells.map((c) => make("td", {}, String(c)))));
-  return make("div", { class: "wide" }, make("table", {},
+  return make("div", { class: "wide" }, make("table", { class: kind },
     make("thead", {}, make("tr", {}, heads.map((h) => make("th", {}, h)))), make("tbody", {}, body)));
 }
 
@@ -104,7 +104,7 @@ function verdict(value) {
   const rows = [...value.checks].sort((a, b) => rank(a) - rank(b)).map((c) => ({
     kind: c.passed ? null : c.severity === "hard" ? "broken" : "warned",
     cells: [c.passed ? "pass" : c.severity === "hard" ? "FAIL" : "warning", c.name, `${fixed(c.value, 2)} ${c.unit}`, `${c.limit} ${c.unit}`] }));
-  return [make("h3", {}, "Rules"), reasons(value.advice), table(["", "rule", "value", "limit"], rows)];
+  return [make("h3", {}, "Rules"), reasons(value.advice), table(["", "rule", "value", "limit"], rows, "words")];
 }
 
 function showRun(run) {

@@ -244,13 +244,14 @@ def _close(inputs: ReportInputs, plan: Plan, body: Body) -> bytes:
             vessels.append(s.label)
         elif s.name in nearest and s.tissue is not Tissue.BONE:
             others.append(s.label)
-    step = float(inputs.case.labels.spacing_mm.min())
+    spacing = inputs.case.labels.spacing_mm
+    step, smooth = float(spacing.min()), float(spacing.max()) / camera.pixel_mm
     _needles(painting, inputs, plan, thick=0.75)
-    painting.surface(body.tumour, to_rgb(TARGET_ON_PAPER), step_mm=step, smooth_px=2.5, through=0.45)
+    painting.surface(body.tumour, to_rgb(TARGET_ON_PAPER), step_mm=step, smooth_px=smooth, through=0.45)
     for labels, colour in ((others, (0.88, 0.78, 0.60)), (vessels, (0.80, 0.36, 0.30))):
         mask = _cropped(inputs.case, tuple(labels), low, high)
         if mask.voxels.any():
-            painting.surface(mask, colour, step_mm=step, smooth_px=3.0, through=0.5)
+            painting.surface(mask, colour, step_mm=step, smooth_px=smooth, through=0.5)
     return _png(painting)
 
 

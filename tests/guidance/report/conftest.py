@@ -1,0 +1,242 @@
+"""A run's values on the box case: two electrodes beside the tumour, measured a known distance from the plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from guidance.case.case import Case
+from guidance.planning.plan import (
+    Clearance,
+    Coverage,
+    CoveragePoint,
+    Plan,
+    PlannedElectrode,
+    PlannedInsertion,
+    PlannedPair,
+    PlanStatus,
+)
+from guidance.procedure.execution import Execution, GateEvent, NeedleExecution, NeedleStatus
+from guidance.report.arm_shape import ArmShape
+from guidance.report.inputs import ReportInputs
+from guidance.verification.placement import FoundNeedle, ImageAgreement, Placement, PlacementStatus
+from guidance.verification.verdict import (
+    Check,
+    ElectrodeErrors,
+    PlacedCoverage,
+    PlacedElectrode,
+    PlacedPair,
+    Verdict,
+)
+from kinematics.frames import Transform
+from registration.budget import ErrorBudget
+from registration.registration import FiducialResult, Registration, TrePrediction
+from registration.volume import Volume
+
+DOWN = np.array([0.0, 1.0, 0.0])
+SHIFT = np.array([0.9, 0.0, -0.4])
+
+
+def _registration(budget: ErrorBudget) -> Registration:
+    rotation = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+    small = np.diag([0.01, 0.02, 0.05, 1e-7, 1e-7, 1e-7])
+    return Registration(
+        T_robot_ct=Transform.of("robot", "ct", rotation, [450.0, 150.0, 20.0]),
+        accepted=True,
+        reasons=(),
+        fre_mm=0.31,
+        tre_p95_mm=TrePrediction(tumour=0.83, entry_region=0.97),
+        covariance=4.0 * small,
+        covariance_point_ct_mm=np.array([-3.0, 8.0, 9.0]),
+        covariance_sources={"fiducials_in_ct": 3.0 * small, "tracker": small},
+        fiducials=tuple(
+            FiducialResult(
+                id=f"F{n}",
+                centre_ct_mm=np.array([-40.0 + 20.0 * n, -40.0, 5.0 * n]),
+                covariance_mm2=0.01 * np.eye(3),
+                tracked=n != 2,
+                residual_mm=None if n == 2 else 0.2,
+            )
+            for n in range(5)
+        ),
+        decoys_tracker_mm=(np.array([1.0, 2.0, 3.0]),),
+        budget=budget,
+    )
+
+
+def _plan(case: Case, registration: Registration) -> Plan:
+    tips = {"E1": np.array([-12.0, 14.0, 8.0]), "E2": np.array([5.0, 14.0, 10.0])}
+    electrodes = tuple(
+        PlannedElectrode(
+            id=name,
+            entry_ct_mm=tip - 48.0 * DOWN,
+            tip_ct_mm=tip,
+            exposure_mm=20.0,
+            depth_mm=48.0,
+            pull_back_mm=(0.0, 10.0),
+            clearance=Clearance(structure="aorta", mm=3.5),
+            hit_probability=0.002,
+            tre_p95_mm=2.4,
+        )
+        for name, tip in tips.items()
+    )
+    curve = tuple(
+        CoveragePoint(
+            threshold_v_per_cm=400.0 + 100.0 * n, tumour_percent=100.0 - 2 * n, with_margin_percent=95.0 - 9 * n
+        )
+        for n in range(5)
+    )
+    return Plan(
+        status=PlanStatus.OK,
+        reasons=(),
+        electrodes=electrodes,
+        pairs=(
+            PlannedPair(a="E1", b="E2", spacing_mm=17.12, angle_deg=0.0, depth_mismatch_mm=0.0, voltage_v=2568.0,
+                        current_a=13.4),
+        ),
+        coverage=Coverage(
+            threshold_v_per_cm=500.0, tumour_percent=98.6, with_margin_percent=91.3, curve=curve, probability=0.71
+        ),
+        order=("E2", "E1"),
+        insertions=tuple(
+            PlannedInsertion(electrode=name, roll_deg=10.0, q_rad=np.full((2, 7), 0.1 * n))
+            for n, name in enumerate(tips)
+        ),
+        hit_probability=0.004,
+        search={"directions": 642, "arrays": 1200},
+        case_sha256=case.description.sha256(),
+        registration_sha256=registration.sha256(),
+    )  # fmt: skip
+
+
+def _placement(plan: Plan) -> Placement:
+    needles = tuple(
+        FoundNeedle(
+            id=e.id,
+            entry_ct_mm=e.entry_ct_mm,
+            tip_ct_mm=e.tip_ct_mm + SHIFT,
+            axis_ct=DOWN,
+            shaft_ct_mm=np.linspace(e.entry_ct_mm, e.tip_ct_mm + SHIFT, 25),
+            depth_mm=48.0,
+            tip_covariance_mm2=0.01 * np.eye(3),
+            confidence=0.98,
+            association_mm=0.9,
+        )
+        for e in plan.electrodes
+    )
+    return Placement(
+        status=PlacementStatus.OK,
+        reasons=(),
+        needles=needles,
+        missing=(),
+        T_plan_check=Transform.of("ct", "check", np.eye(3), [2.0, -1.0, 3.0]),
+        registration=ImageAgreement(
+            fiducials_used=5, fiducial_fre_mm=0.1, fiducial_tre_p95_mm=0.2, image_difference_mm=0.3
+        ),
+        check_ct_sha256="c" * 64,
+        plan_sha256=plan.sha256(),
+    )
+
+
+def _verdict(plan: Plan, placement: Placement, budget: ErrorBudget) -> Verdict:
+    errors = {"entry_error_mm": 0.5, "lateral_error_mm": 0.98, "depth_error_mm": -0.2, "tip_error_mm": 1.0,
+              "angle_error_deg": 1.2}  # fmt: skip
+    return Verdict(
+        passed=False,
+        checks=(
+            Check(name="needles found", value=2.0, limit=2.0, unit="", passed=True),
+            Check(name="angle E1–E2, flag", value=6.0, limit=5.0, unit="°", passed=False, severity="warn"),
+            Check(name="coverage of the tumour", value=93.2, limit=98.0, unit="%", passed=False, source="ours"),
+        ),
+        pairs=(
+            PlacedPair(a="E1", b="E2", planned_spacing_mm=17.12, spacing_mm=18.31, spacing_error_mm=1.19, angle_deg=1.1,
+                       depth_mismatch_mm=0.4, voltage_v=2746.0),
+        ),
+        electrodes=tuple(
+            PlacedElectrode(
+                **errors,
+                id=e.id,
+                least_clearance_mm=2.7,
+                nearest_structure="aorta",
+                truth=ElectrodeErrors(**{k: v + 0.01 for k, v in errors.items()}),
+            )
+            for e in plan.electrodes
+        ),
+        coverage=PlacedCoverage(threshold_v_per_cm=500.0, tumour_percent=93.2, with_margin_percent=84.4),
+        advice=("Move E1 1.2 mm towards E2.",),
+        budget=budget,
+        placement_sha256=placement.sha256(),
+    )  # fmt: skip
+
+
+def _execution(plan: Plan) -> Execution:
+    needles = tuple(
+        NeedleExecution(
+            id=name,
+            approved_sha256=plan.sha256(),
+            status=NeedleStatus.INSERTED,
+            started_s=30.0 * n,
+            ended_s=30.0 * n + 21.0,
+            depth_mm=48.0,
+            peak_axial_force_n=3.3,
+            peak_lateral_force_n=0.4,
+            peak_axis_deviation_mm=0.1,
+            gate_events=(GateEvent(time_s=30.0 * n, open=True, phase="approach"),),
+        )
+        for n, name in enumerate(plan.order)
+    )
+    return Execution(
+        plan_sha256=plan.sha256(), completed=True, reasons=(), needles=needles, duration_s=61.0, journal_head="e" * 64
+    )
+
+
+@pytest.fixture(scope="session")
+def full_run(box_case: Case) -> ReportInputs:
+    """A run that reached its verdict (fail)."""
+    budget = ErrorBudget()
+    registration = _registration(budget)
+    plan = _plan(box_case, registration)
+    placement = _placement(plan)
+    affine = box_case.ct.affine.copy()
+    affine[:3, 3] -= placement.T_plan_check.translation_mm
+    lesion_affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    lesion_affine[:3, 3] = (-30.0, -20.0, -10.0)
+    return ReportInputs(
+        case=box_case,
+        planning_ct=box_case.ct,
+        registration=registration,
+        plan=plan,
+        execution=_execution(plan),
+        check_ct=Volume(box_case.ct.voxels, affine, "check"),
+        placement=placement,
+        verdict=_verdict(plan, placement, budget),
+        journal=({"number": 1, "kind": "approval", "data": {"plan": "p"}, "hash": "f" * 64},),
+        timing={"plan_s": 12.5},
+        seed=3,
+        lesion=Volume(np.full((30, 25, 20), 700.0, dtype=np.float32), lesion_affine),
+        pictures=(),
+        budget=budget,
+        version="0.0.test",
+        placed_curve=plan.coverage.curve if plan.coverage else (),
+    )
+
+
+@pytest.fixture(scope="session")
+def planned_run(full_run: ReportInputs) -> ReportInputs:
+    """The same run, planned and not executed."""
+    return replace(full_run, execution=None, check_ct=None, placement=None, verdict=None, journal=(), placed_curve=())
+
+
+def straight_arm(_q_rad: np.ndarray) -> ArmShape:
+    """An arm that stands upright, whatever its joints say."""
+    heights = np.array([0.0, 360.0, 780.0, 1180.0, 1306.0])
+    points = np.column_stack([np.zeros(5), np.zeros(5), heights])
+    return ArmShape(points, np.tile([0.0, 1.0, 0.0], (3, 1)))
+
+
+@pytest.fixture(scope="session")
+def arm():  # type: ignore[no-untyped-def]
+    """How the arm of the tests stands."""
+    return straight_arm

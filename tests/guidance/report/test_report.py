@@ -1,0 +1,96 @@
+"""The report: complete in itself, whole or absent, and there for a run that stopped early."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from guidance.planning.plan import Plan, PlanStatus
+from guidance.report.inputs import ReportInputs
+from guidance.report.report import DISCLAIMER, render, write_report
+from guidance.report.scene_view import ShapeOf
+from guidance.report.slices import slice_pictures
+from kinematics.errors import StorageError
+
+
+@pytest.fixture(scope="module")
+def page(full_run: ReportInputs, arm: ShapeOf) -> str:
+    """The page of a run that reached its verdict."""
+    return render(full_run, arm)
+
+
+def test_the_page_needs_nothing_else(page: str) -> None:
+    """Pictures and styles are inside; no address, no script, no file beside it."""
+    sources = re.findall(r'(?:src|href)="([^"]{0,40})', page)
+    assert sources
+    assert all(s.startswith(("data:image/png;base64,", "#")) for s in sources)
+    assert "<script" not in page and "@import" not in page and "url(" not in page
+    assert len(page) < 6_000_000
+
+
+def test_the_disclaimer_is_at_top_and_bottom(page: str) -> None:
+    """A reader meets it first and last."""
+    places = [m.start() for m in re.finditer(re.escape(DISCLAIMER), page)]
+    assert places[0] < page.index("<h1>")
+    assert places[-1] > page.index('id="record"')
+
+
+def test_the_page_shows_the_figures_of_the_values(page: str) -> None:
+    """What was judged, predicted and budgeted is on the page, with hash and seed."""
+    for text in ("FAIL", "93.2", "0.83 mm", "18.3", "1 mm at 100 mm", "seed 3", "Move E1 1.2 mm", "0.2 S/m", "e" * 64):
+        assert text in page, text
+
+
+def test_a_run_that_stopped_early_has_its_report(
+    full_run: ReportInputs, planned_run: ReportInputs, arm: ShapeOf
+) -> None:
+    """Plan only, no plan, and no transform: each says so, shows the case, and claims nothing that it has not."""
+    assert "PLAN ONLY" in render(planned_run, arm)
+    nothing = Plan(status=PlanStatus.INFEASIBLE, reasons=("no array fits",), case_sha256="a", registration_sha256="b")
+    infeasible = render(replace(planned_run, plan=nothing, lesion=None), arm)
+    assert "NO PLAN" in infeasible and "no array fits" in infeasible
+    refused = render(replace(planned_run, plan=None, registration=None, lesion=None, refusal=("2 fiducials",)), arm)
+    assert "REFUSED" in refused and "2 fiducials" in refused and "There is no transform" in refused
+    for page in (infeasible, refused):
+        assert "as placed" not in page
+        assert "Axial, through the tumour" in page
+
+
+def test_hostile_text_stays_text(full_run: ReportInputs, arm: ShapeOf) -> None:
+    """Names and reasons from files are escaped."""
+    text = "<script>alert(1)</script>"
+    page = render(replace(full_run, verdict=None, plan=None, registration=None, refusal=(text,)), arm)
+    assert text not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_the_same_run_gives_the_same_bytes(full_run: ReportInputs, page: str, arm: ShapeOf) -> None:
+    """Pictures included."""
+    assert render(full_run, arm) == page
+
+
+def test_each_needle_has_its_slice(full_run: ReportInputs, planned_run: ReportInputs) -> None:
+    """Axial, across, and one along each electrode; the check CT stands beside the planning CT when there is one."""
+    target = full_run.planning_ct.points_mm((29, 22, 17))
+    both, planned = slice_pictures(full_run, target), slice_pictures(planned_run, target)
+    assert [p.title for p in both][2:] == ["Along E1", "Along E2"]
+
+    def width(png: bytes) -> int:
+        return int.from_bytes(png[16:20], "big")
+
+    assert width(both[2].png) == pytest.approx(2 * width(planned[2].png), abs=3)
+
+
+def test_an_unwritable_folder_leaves_the_old_report(planned_run: ReportInputs, tmp_path: Path, arm: ShapeOf) -> None:
+    """The report is whole or not there; a file in the folder's place is refused by name."""
+    path = write_report(tmp_path / "run", planned_run, shape_of=arm)
+    assert path.read_text().endswith("</html>")
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file")
+    with pytest.raises(StorageError, match="blocked"):
+        write_report(blocked, planned_run, shape_of=arm)
+    assert blocked.read_text() == "a file"

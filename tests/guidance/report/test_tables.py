@@ -1,0 +1,108 @@
+"""The words and rows of the report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from guidance.planning.plan import Plan, PlanStatus
+from guidance.report import tables
+from guidance.report.inputs import ReportInputs
+
+
+def _none_but(inputs: ReportInputs, **kept: object) -> ReportInputs:
+    empty = {
+        "registration": None,
+        "plan": None,
+        "execution": None,
+        "check_ct": None,
+        "placement": None,
+        "verdict": None,
+    }
+    return replace(inputs, **{**empty, **kept})  # type: ignore[arg-type]
+
+
+def test_the_banner_says_where_a_run_ended(full_run: ReportInputs) -> None:
+    """Refused, no plan, plan only, not verified, fail and pass are told apart, each with its reasons."""
+    run = full_run
+    assert run.plan is not None and run.verdict is not None and run.registration is not None
+    refused = run.registration.model_copy(update={"accepted": False, "reasons": ("2.4 mm, limit 2 mm",)})
+    nothing = Plan(
+        status=PlanStatus.INFEASIBLE, reasons=("no array clears the aorta",), case_sha256="a", registration_sha256="b"
+    )
+    cases = {
+        "REFUSED": _none_but(run, registration=refused),
+        "NO PLAN": _none_but(run, registration=run.registration, plan=nothing),
+        "PLAN ONLY": _none_but(run, registration=run.registration, plan=run.plan),
+        "NOT VERIFIED": _none_but(run, registration=run.registration, plan=run.plan, execution=run.execution),
+        "FAIL": run,
+        "PASS": replace(run, verdict=run.verdict.model_copy(update={"passed": True})),
+    }
+    assert {word: tables.banner(inputs).word for word, inputs in cases.items()} == {word: word for word in cases}
+    assert tables.banner(cases["REFUSED"]).reasons == ("2.4 mm, limit 2 mm",)
+    assert tables.banner(cases["NO PLAN"]).reasons == ("no array clears the aorta",)
+    assert tables.banner(run).reasons == ("coverage of the tumour: 93.20 %, limit 98 %",)
+    assert tables.banner(_none_but(run, refusal=("too few fiducials: 2",))).reasons == ("too few fiducials: 2",)
+
+
+def test_broken_rules_come_first(full_run: ReportInputs) -> None:
+    """What decides and is broken, then warnings, then what is kept; colours go with them."""
+    assert full_run.verdict is not None
+    grid = tables.checks(full_run.verdict)
+    assert [row[0] for row in grid.rows] == ["FAIL", "warning", "pass"]
+    assert [flag for flag, _ in grid.lines()] == ["broken", "warned", ""]
+
+
+def test_sources_are_ranked_and_sum_to_one(full_run: ReportInputs) -> None:
+    """Shares of variance at the tumour: three quarters and one quarter, as they were put in."""
+    assert full_run.registration is not None
+    rows = tables.error_sources(full_run.registration)
+    assert [r[0] for r in rows] == ["fiducials in ct", "tracker"]
+    assert [r[2] for r in rows] == pytest.approx([0.75, 0.25])
+    assert rows[0][1] == pytest.approx(np.sqrt(3.0 * 0.08))
+
+
+def test_the_ellipsoid_is_told_in_the_patients_directions(full_run: ReportInputs) -> None:
+    """Largest along the robot's z, which is the patient's anterior; smallest along left."""
+    assert full_run.registration is not None
+    grid = tables.ellipsoid(full_run.registration)
+    assert [set(row[0].split(" – ")) for row in grid.rows] == [{"A", "P"}, {"H", "F"}, {"L", "R"}]
+    assert [float(row[2]) for row in grid.rows] == pytest.approx([0.45, 0.28, 0.2], abs=0.005)
+
+
+def test_planned_measured_and_true_stand_side_by_side(full_run: ReportInputs, planned_run: ReportInputs) -> None:
+    """Each error has the simulator's beside it; a pair has what was planned and what was measured."""
+    assert full_run.plan is not None and full_run.verdict is not None
+    grid = tables.electrode_errors(full_run.verdict, full_run.plan)
+    tip = grid.heads.index("tip, 3-D mm")
+    assert grid.rows[0][tip : tip + 2] == ("1.00", "1.01")
+    pair = tables.pairs(full_run.plan, full_run.verdict).rows[0]
+    assert pair[:4] == ("E1–E2", "17.1", "18.3", "+1.2")
+    assert tables.pairs(full_run.plan, planned_run.verdict).rows[0][:2] == ("E1–E2", "17.1")
+
+
+def test_real_procedures_have_no_column_of_truth(full_run: ReportInputs) -> None:
+    """Without a simulator nothing is called true."""
+    assert full_run.plan is not None and full_run.verdict is not None
+    bare = tuple(e.model_copy(update={"truth": None}) for e in full_run.verdict.electrodes)
+    grid = tables.electrode_errors(full_run.verdict.model_copy(update={"electrodes": bare}), full_run.plan)
+    assert "true" not in grid.heads
+    assert grid.note == ""
+
+
+def test_a_long_journal_says_what_it_leaves_out() -> None:
+    """Only the first entries are shown, and the note gives both numbers; a hash is shortened."""
+    rows = [{"number": n, "hash": "a" * 64} for n in range(tables.MOST_JOURNAL_ROWS + 5)]
+    grid = tables.journal(rows)
+    assert len(grid.rows) == tables.MOST_JOURNAL_ROWS
+    assert str(len(rows)) in grid.note
+    assert grid.rows[0] == ("0", "a" * 12 + "…")
+
+
+def test_structures_give_volume_and_policy(full_run: ReportInputs) -> None:
+    """210 voxels of 12 mm³ are 2.5 ml; a forbidden structure shows its clearance."""
+    rows = {row[0]: row for row in tables.structures(full_run).rows}
+    assert rows["tumour"][3] == "2.5"
+    assert rows["aorta"][1] == "forbidden, 2 mm"
