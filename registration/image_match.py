@@ -109,7 +109,7 @@ def refine(
 
 
 def _windowed(volume: Volume) -> NDArray[np.float32]:
-    return np.clip(volume.voxels, _LOW_HU, _HIGH_HU).astype(np.float32)
+    return np.asarray(np.clip(volume.voxels, _LOW_HU, _HIGH_HU), dtype=np.float32)
 
 
 def _ball(
@@ -145,7 +145,8 @@ def _optimised(
     method.SetMetricAsMattesMutualInformation(40)
     method.SetMetricFixedMask(to_sitk(mask))
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentagePerLevel([0.3, 0.15])
+    # Regular sampling is jittered; without a seed, by the time of day.
+    method.SetMetricSamplingPercentagePerLevel([0.3, 0.15], 1)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(1.0, 0.01, 60, relaxationFactor=0.6)
     method.SetOptimizerScales([1600.0] * 3 + [1.0] * 3)

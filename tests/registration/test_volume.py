@@ -1,0 +1,82 @@
+"""Volumes: geometry, files, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from kinematics.errors import InvalidInputError
+from registration.volume import Volume, read_image, write_image
+
+
+def _oblique() -> Volume:
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", (10, -25, 40), degrees=True).as_matrix() * (0.7, 0.9, 2.5)
+    affine[:3, 3] = (-120.5, 33.25, 801.0)
+    return Volume(np.random.default_rng(0).integers(-1000, 3000, (7, 9, 5)).astype(np.int16), affine)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_an_oblique_image_survives_its_file(tmp_path: Path, suffix: str) -> None:
+    """Voxels, type and affine come back, though the axes are oblique and NIfTI speaks RAS."""
+    volume = _oblique()
+    write_image(volume, tmp_path / f"image{suffix}")
+    back = read_image(tmp_path / f"image{suffix}")
+    assert back.voxels.dtype == np.int16 and np.array_equal(back.voxels, volume.voxels)
+    assert back.affine == pytest.approx(volume.affine, abs=1e-4)
+    assert [p.name for p in tmp_path.iterdir()] == [f"image{suffix}"]
+
+
+def test_points_and_indices_are_inverse_and_cropping_keeps_places() -> None:
+    """A voxel has the same place in the patient in the whole image and in a part of it."""
+    volume = _oblique()
+    index = np.array([[1.5, 2.0, 3.25], [6, 8, 4]])
+    assert volume.indices(volume.points_mm(index)) == pytest.approx(index, abs=1e-9)
+    part = volume.crop((2, 3, 1), (99, 99, 99))
+    assert part.shape == (5, 6, 4)
+    assert part.points_mm((0, 0, 0)) == pytest.approx(volume.points_mm((2, 3, 1)))
+    assert part.voxels[1, 2, 3] == volume.voxels[3, 5, 4]
+
+
+def test_grids_and_digests_tell_images_apart() -> None:
+    """A shifted grid is another grid, another voxel another digest; the arrays cannot be written."""
+    volume = _oblique()
+    shifted = volume.affine.copy()
+    shifted[0, 3] += 0.5
+    assert volume.same_grid(Volume(volume.voxels, volume.affine + 1e-5 * np.eye(4, k=3)))
+    assert not volume.same_grid(Volume(volume.voxels, shifted))
+    changed = volume.voxels.copy()
+    changed[0, 0, 0] += 1
+    assert len({volume.sha256(), volume.with_voxels(changed).sha256(), Volume(volume.voxels, shifted).sha256()}) == 3
+    with pytest.raises(ValueError, match="read-only"):
+        volume.voxels[0, 0, 0] = 0
+
+
+def test_absent_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    """Each is bad input that names the file."""
+    path = tmp_path / "image.nii.gz"
+    with pytest.raises(InvalidInputError, match="not there") as absent:
+        read_image(path)
+    assert absent.value.file == str(path)
+    write_image(_oblique(), path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        read_image(path)
+    (tmp_path / "words.nrrd").write_text("not an image")
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        read_image(tmp_path / "words.nrrd")
+
+
+def test_shear_and_wrong_axes_are_refused() -> None:
+    """A tilted gantry's affine and a flat image do not make a volume."""
+    sheared = np.eye(4)
+    sheared[1, 2] = 0.2
+    with pytest.raises(InvalidInputError, match="orthogonal"):
+        Volume(np.zeros((3, 3, 3)), sheared)
+    with pytest.raises(InvalidInputError, match="three axes"):
+        Volume(np.zeros((3, 3)), np.eye(4))
+    with pytest.raises(InvalidInputError, match="fit the grid"):
+        _oblique().with_voxels(np.zeros((2, 2, 2)))

@@ -1,0 +1,56 @@
+"""Tracked recordings: poses in order, invalid ones kept as such, damage refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from kinematics.errors import InvalidInputError
+from registration.tracking.recording import read_poses
+
+TURN = Rotation.from_rotvec([0.4, -0.2, 1.0]).as_matrix()
+
+
+def _recording(path: Path, *, matrix: np.ndarray | None = None, cut: bool = False) -> Path:
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = TURN, (11.5, -20.25, 300.0)
+    lines = ["ObjectType = Image", "NDims = 3", "DimSize = 2 2 12"]
+    for number in range(12):
+        values = " ".join(f"{v:.5f}" for v in (pose if matrix is None else matrix).ravel())
+        lines += [
+            f"Seq_Frame{number:04d}_ProbeToTrackerTransform = {values}",
+            f"Seq_Frame{number:04d}_ProbeToTrackerTransformStatus = {'INVALID' if number == 3 else 'OK'}",
+            f"Seq_Frame{number:04d}_Timestamp = {0.05 * number:.3f}",
+        ]
+    path.write_bytes(
+        "\n".join(lines if cut else [*lines, "ElementDataFile = LOCAL", ""]).encode() + bytes(range(256)) * 4
+    )
+    return path
+
+
+def test_poses_come_in_order_with_invalid_ones_marked(tmp_path: Path) -> None:
+    """Twelve poses, the fourth without a transform, the others rigid and named by their frames."""
+    poses = read_poses(_recording(tmp_path / "a.igs.mha"), "ProbeToTracker")
+    assert [p.time_s for p in poses] == pytest.approx([0.05 * n for n in range(12)])
+    assert [p.T is None for p in poses] == [n == 3 for n in range(12)]
+    first = poses[0].T
+    assert first is not None and (first.to, first.from_) == ("tracker", "probe")
+    assert first.points((1, 2, 3)) == pytest.approx(TURN @ (1, 2, 3) + (11.5, -20.25, 300), abs=1e-4)
+
+
+def test_unknown_names_missing_files_and_damage_are_refused(tmp_path: Path) -> None:
+    """Each says what is wrong."""
+    good = _recording(tmp_path / "a.igs.mha")
+    for path, name, words in (
+        (good, "StylusToTracker", "no such transform"),
+        (good, "nonsense", "<From>To<To>"),
+        (tmp_path / "absent.igs.mha", "ProbeToTracker", "cannot be read"),
+        (_recording(tmp_path / "cut.igs.mha", cut=True), "ProbeToTracker", "cut off|cannot be read"),
+        (_recording(tmp_path / "scaled.igs.mha", matrix=np.diag([2, 2, 2, 1.0])), "ProbeToTracker", "not a rigid"),
+        (_recording(tmp_path / "mirror.igs.mha", matrix=np.diag([1, 1, -1, 1.0])), "ProbeToTracker", "mirror"),
+    ):
+        with pytest.raises(InvalidInputError, match=words):
+            read_poses(path, name)
