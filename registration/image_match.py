@@ -154,13 +154,17 @@ def _optimised(
     method.SetSmoothingSigmasPerLevel([2.0, 1.0])
     method.SetSmoothingSigmasAreSpecifiedInPhysicalUnits(True)
     method.SetInitialTransform(initial, inPlace=True)
-    # One thread: the sum of the metric, and so the answer, must not depend on the machine's cores.
-    method.SetNumberOfThreads(1)
+    # One thread: the sum of the metric, and so the answer, must not depend on the machine's cores. The metric
+    # heeds only the global default.
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
         method.Execute(to_sitk(fixed.with_voxels(_windowed(fixed))), to_sitk(moving.with_voxels(_windowed(moving))))
         likeness = -float(method.GetMetricValue())
     except RuntimeError:  # the images came apart: too few samples overlap
         return start, 0.0
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     rotation = np.array(initial.GetMatrix()).reshape(3, 3)
     translation = middle + np.array(initial.GetTranslation()) - rotation @ middle
     return Transform.of(start.to, start.from_, rotation, translation), likeness
