@@ -97,7 +97,7 @@ class Volume:
         """Return a digest of voxels, type and geometry."""
         digest = hashlib.sha256(self.voxels.tobytes())
         digest.update(repr((self.voxels.dtype.str, self.shape)).encode())
-        digest.update(np.round(self.affine, 6).tobytes())
+        digest.update(np.round(self.affine, 3).tobytes())
         return digest.hexdigest()
 
 

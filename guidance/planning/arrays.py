@@ -109,66 +109,68 @@ def _keep(costs: Any, members: Any, cost: float, i: int, j: int, k: int) -> None
 
 @njit(cache=True, parallel=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _combine(
-    fate: Any, sigmas: Any, price: Any, depth: Any, lateral: Any, limits: Any, three: Any, who3: Any, two: Any, who2: Any
+    fate: Any, sigmas: Any, price: Any, depth: Any, lateral: Any, kind: Any, shape: Any, three: Any, who3: Any
 ) -> None:
-    low, high, best, idle, off = limits
+    """Keep the best triples; `kind` of two lines: 0 never together, 1 pulsed, 2 idle; `shape` its cost."""
+    size = lateral.shape[0]
     for d in prange(fate.shape[0]):
+        own = np.empty(size)
+        beside = np.empty(size, dtype=np.int64)
         for p in range(fate.shape[2]):
-            count = 0
-            lines = np.empty(lateral.shape[0], dtype=np.int64)
-            own = np.empty(lateral.shape[0])
-            for n in range(lateral.shape[0]):
+            least = np.inf
+            for n in range(size):
+                own[n] = np.inf
                 if fate[d, n, p] == 0:
-                    lines[count] = n
-                    own[count] = (
+                    own[n] = (
                         _touch_chance(sigmas[d, n, p]) / 0.05
                         + price[d, n, p] / (3.0 * PRICE_SCALE)
                         + depth[d, n, p] / 450.0
                     )
-                    count += 1
-            for a in range(count):
-                ax, ay = lateral[lines[a], 0], lateral[lines[a], 1]
-                for b in range(a + 1, count):
-                    bx, by = lateral[lines[b], 0], lateral[lines[b], 1]
-                    ab = math.hypot(bx - ax, by - ay)
-                    if ab < low or (high < ab <= idle):
+                    least = min(least, own[n])
+            worst = three[d, p]
+            for a in range(size):
+                if own[a] + 2.0 * least >= worst[-1]:
+                    continue
+                count = 0
+                for b in range(a + 1, size):
+                    if kind[a, b] > 0 and own[a] + own[b] + least + shape[a, b] < worst[-1]:
+                        beside[count] = b
+                        count += 1
+                for m in range(count):
+                    b = beside[m]
+                    first = own[a] + own[b] + shape[a, b]
+                    if first + least >= worst[-1]:
                         continue
-                    first = own[a] + own[b]
-                    if first >= three[d, p, -1] and first >= two[d, p, -1]:
-                        continue
-                    if ab <= high:
-                        centre = math.hypot(ax + bx, ay + by) / 2.0 / off
-                        _keep(two[d, p], who2[d, p], first + centre * centre, lines[a], lines[b], -1)
-                    for c in range(b + 1, count):
-                        cx, cy = lateral[lines[c], 0], lateral[lines[c], 1]
-                        ac = math.hypot(cx - ax, cy - ay)
-                        bc = math.hypot(cx - bx, cy - by)
-                        if ac < low or bc < low or (high < ac <= idle) or (high < bc <= idle):
+                    for q in range(m + 1, count):
+                        c = beside[q]
+                        if kind[b, c] == 0:
                             continue
-                        cost = first + own[c]
-                        if cost >= three[d, p, -1]:
+                        cost = first + own[c] + shape[a, c] + shape[b, c]
+                        if cost >= worst[-1]:
                             continue
-                        fired = 0
-                        shape = 0.0
-                        for side in (ab, ac, bc):
-                            if side <= high:
-                                fired += 1
-                                shape += 0.08 * ((side - best) / 1.5) ** 2
-                            else:
-                                shape += 0.5
-                        if fired < 2:
+                        if (kind[a, b] == 1) + (kind[a, c] == 1) + (kind[b, c] == 1) < 2:
                             continue
-                        centre = math.hypot(ax + bx + cx, ay + by + cy) / 3.0 / off
-                        _keep(three[d, p], who3[d, p], cost + shape + centre * centre, lines[a], lines[b], lines[c])
+                        x = (lateral[a, 0] + lateral[b, 0] + lateral[c, 0]) / (3.0 * OFF_CENTRE_MM)
+                        y = (lateral[a, 1] + lateral[b, 1] + lateral[c, 1]) / (3.0 * OFF_CENTRE_MM)
+                        _keep(worst, who3[d, p], cost + x * x + y * y, a, b, c)
+
+
+def _kinds(lateral_mm: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
+    """Return for every two lines what they may be to each other, and the cost of their distance."""
+    gap = np.linalg.norm(lateral_mm[:, None] - lateral_mm[None], axis=-1)
+    pulsed = (gap >= SIDE_MIN_MM - 1e-9) & (gap <= SIDE_MAX_MM + 1e-9)
+    kind = np.where(pulsed, 1, np.where(gap > IDLE_MIN_MM, 2, 0)).astype(np.int8)
+    return kind, np.where(pulsed, 0.08 * ((gap - SIDE_BEST_MM) / 1.5) ** 2, 0.5)
 
 
 def combine(
     corridors: Corridors, out: FloatArray, lateral_mm: FloatArray, planes_mm: FloatArray
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """Return the best triples and pairs of open corridors of every direction and plane, best first.
+    """Return the best triples and pairs of open corridors, best first: up to three for every direction and plane.
 
     All triples of open corridors are tried; a cheap cost (risk of touching, price, depth, shape, distance of the
     array's centre from the target's) ranks them, and the field decides later.
+    Of pairs, the best of each direction at the middle plane is returned.
 
     Args:
         corridors: As traced.
@@ -177,41 +179,48 @@ def combine(
         planes_mm: Tip planes, shape (d, p).
     """
     shape = (len(out), planes_mm.shape[1], KEPT)
-    three, two = np.full(shape, np.inf), np.full(shape, np.inf)
-    who3, who2 = np.full((*shape, 3), -1, dtype=np.int64), np.full((*shape, 3), -1, dtype=np.int64)
-    limits = np.array([SIDE_MIN_MM - 1e-9, SIDE_MAX_MM + 1e-9, SIDE_BEST_MM, IDLE_MIN_MM, OFF_CENTRE_MM])
+    cost, who = np.full(shape, np.inf), np.full((*shape, 3), -1, dtype=np.int64)
+    kind, shapes = _kinds(lateral_mm)
     _combine(
         corridors.fate,
         corridors.sigmas,
         corridors.price,
         corridors.depth_mm,
         np.ascontiguousarray(lateral_mm),
-        limits,
-        three,
-        who3,
-        two,
-        who2,
+        kind,
+        shapes,
+        cost,
+        who,
     )
-    return (
-        _listed(three, who3, 3, out, lateral_mm, planes_mm),
-        _listed(two, who2, 2, out, lateral_mm, planes_mm),
-    )
+    found = np.argwhere(np.isfinite(cost))
+    ranked = found[np.argsort(cost[tuple(found.T)], kind="stable")]
+    triples = [
+        Candidate(out[d], lateral_mm[who[d, p, k]], float(planes_mm[d, p]), float(cost[d, p, k])) for d, p, k in ranked
+    ]
+    pairs = _pairs(corridors, out, lateral_mm, planes_mm, kind, shapes)
+    return triples, pairs
 
 
-def _listed(
-    costs: FloatArray,
-    who: NDArray[np.int64],
-    needles: int,
+def _pairs(
+    corridors: Corridors,
     out: FloatArray,
     lateral_mm: FloatArray,
     planes_mm: FloatArray,
+    kind: NDArray[np.int8],
+    shapes: FloatArray,
 ) -> list[Candidate]:
-    found = np.argwhere(np.isfinite(costs))
-    ranked = found[np.argsort(costs[tuple(found.T)], kind="stable")]
-    return [
-        Candidate(out[d], lateral_mm[who[d, p, k, :needles]], float(planes_mm[d, p]), float(costs[d, p, k]))
-        for d, p, k in ranked
-    ]
+    """Return the best pair of each direction at the middle plane, best first."""
+    a, b = np.nonzero(np.triu(kind == 1))
+    centre = ((lateral_mm[a] + lateral_mm[b]) ** 2).sum(axis=1) / (2.0 * OFF_CENTRE_MM) ** 2 + shapes[a, b]
+    p = planes_mm.shape[1] // 2
+    own = np.where(corridors.fate[:, :, p] == 0, 1.0 / np.maximum(corridors.sigmas[:, :, p], 0.1), np.inf)
+    found = []
+    for d in np.flatnonzero(np.isfinite(own).sum(axis=1) > 1):
+        cost = own[d, a] + own[d, b] + centre
+        best = int(np.argmin(cost))
+        if np.isfinite(cost[best]):
+            found.append(Candidate(out[d], lateral_mm[[a[best], b[best]]], float(planes_mm[d, p]), float(cost[best])))
+    return sorted(found, key=lambda c: c.proxy)
 
 
 def with_a_fourth(

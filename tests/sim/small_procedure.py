@@ -52,7 +52,7 @@ class SmallProcedure:
         """Return a new suite of this seed."""
         return Suite(self.case, SUITE, self.budget, self.seed, faults, **options)
 
-    def run(self, suite: Suite, journal: Journal | None = None, **changes: object) -> Execution:
+    def run(self, suite: Suite, journal: Journal | None = None, /, **changes: object) -> Execution:
         """Execute the plan in `suite`."""
         parts = {
             "plan": self.plan,
