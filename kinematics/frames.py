@@ -6,10 +6,11 @@ Lengths are mm.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, PlainSerializer, field_validator
 
 from kinematics.arrays import FloatArray, Mat4, read_only
 from kinematics.errors import FrameMismatchError, InvalidInputError
@@ -109,3 +110,32 @@ class Transform(Value):
         skew = self.rotation - self.rotation.T
         sine = 0.5 * float(np.linalg.norm((skew[2, 1], skew[0, 2], skew[1, 0])))
         return float(np.arctan2(sine, 0.5 * (float(np.trace(self.rotation)) - 1.0)))
+
+
+def matrix_reader(to: str, from_: str) -> Callable[[Any], Transform]:
+    """Return what a field of a value uses to read `T_<to>_<from_>`: a `Transform` of these frames, or a 4 × 4.
+
+    Raises (the reader):
+        FrameMismatchError: A transform between other frames.
+        InvalidInputError: Not a rigid 4 × 4.
+    """
+
+    def read(value: Any) -> Transform:
+        if not isinstance(value, Transform):
+            return Transform(to=to, from_=from_, matrix=value)
+        if (value.to, value.from_) != (to, from_):
+            raise FrameMismatchError(
+                f"expected T_{to}_{from_}", value=f"T_{value.to}_{value.from_}", limit=f"T_{to}_{from_}"
+            )
+        return value
+
+    return read
+
+
+def _rows(transform: Transform) -> list[list[float]]:
+    rows: list[list[float]] = transform.matrix.tolist()
+    return rows
+
+
+AS_MATRIX = PlainSerializer(_rows)
+"""Writes a transform as its bare 4 × 4, for a field whose name says the frames."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
 
 from kinematics.arrays import Mat3, Mat6, Vec3
-from kinematics.frames import Transform
+from kinematics.frames import AS_MATRIX, Transform, matrix_reader
 from kinematics.value import Value
 from registration.budget import ErrorBudget
 
@@ -38,7 +40,7 @@ class Registration(Value):
     `covariance_point_ct_mm`. `covariance_sources` are its independent parts.
     """
 
-    T_robot_ct: Transform
+    T_robot_ct: Annotated[Transform, BeforeValidator(matrix_reader("robot", "ct")), AS_MATRIX]
     accepted: bool
     reasons: tuple[str, ...]
     """Why it was refused (or warnings when accepted)."""

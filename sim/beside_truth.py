@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from guidance.verification.measure import electrode_errors
 
 from guidance.case.case import Case
 from guidance.planning.plan import Plan
+from guidance.verification.measure import electrode_errors
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
 from kinematics.arrays import FloatArray

@@ -7,6 +7,7 @@ the CT is the labels' HU with noise. The tumour sits in the pancreas body.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ class _Canvas:
     def tube(self, name: str, line_mm: FloatArray, radius_mm: float) -> None:
         box, points = self._box(line_mm.min(axis=0) - radius_mm, line_mm.max(axis=0) + radius_mm)
         nearest = np.full(points.shape[:-1], np.inf)
-        for a, b in zip(line_mm[:-1], line_mm[1:], strict=True):
+        for a, b in pairwise(line_mm):
             along = b - a
             t = np.clip(((points - a) @ along) / (along @ along), 0.0, 1.0)
             nearest = np.minimum(nearest, ((points - a - t[..., None] * along) ** 2).sum(axis=-1))

@@ -7,25 +7,25 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
+
+from guidance.case.case import Case
 from guidance.case.store import load_case
+from guidance.case.target import entry_region_mm, target_centroid_mm
+from guidance.planning.plan import Plan
 from guidance.planning.reach import with_insertions
 from guidance.procedure.executor import execute
 from guidance.procedure.journal import Journal
 from guidance.protocol import named
+from guidance.scene import SuiteDescription
 from guidance.verification.clearance import least_clearance
 from guidance.verification.judge import judge
 from guidance.verification.measure import measure
-from pydantic import Field
-from registration.chain import register
-from registration.fiducials import find_spheres
-
-from guidance.case.case import Case
-from guidance.case.target import entry_region_mm, target_centroid_mm
-from guidance.planning.plan import Plan
-from guidance.scene import SuiteDescription
 from kinematics.errors import RefusedError, SafetyStop
 from kinematics.value import Value
 from registration.budget import ErrorBudget
+from registration.chain import register
+from registration.fiducials import find_spheres
 from sim.beside_truth import finder_errors, registration_error_mm, with_truth
 from sim.scanner import check_scan, planning_scan
 from sim.steps import CHECK_SCAN_STREAM, PLANNING_SCAN_STREAM

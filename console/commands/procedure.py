@@ -70,7 +70,7 @@ def run_all(case_name: str, seed: int, out: Path | None, as_json: bool) -> int:
         except RefusedError as error:
             refused = error
         procedure.folder.add_timing(total_before_report_s=time.perf_counter() - begun)
-        notes = write_reports(procedure)
+        notes = write_reports(procedure, refused.reasons if refused is not None else ())
     procedure.folder.add_timing(total_s=time.perf_counter() - begun)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

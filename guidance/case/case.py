@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, computed_field, model_validator
 
 from guidance.case.policy import Policy
 from guidance.scene import ElectrodeDevice
@@ -67,10 +68,23 @@ class CaseDescription(Value):
     eligibility: Eligibility = Eligibility()
     provenance: dict[str, str] = Field(default_factory=dict)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def policy(self) -> dict[str, Policy]:
-        """Policy by structure name."""
+        """Policy by structure name; written to `case.json` for other programs."""
         return {s.name: s.policy for s in self.structures}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _policy_follows(cls, data: Any) -> Any:
+        """Take `policy` of a file out again: it repeats the structures', and may not differ from them."""
+        if not isinstance(data, dict) or "policy" not in data:
+            return data
+        rest = {k: v for k, v in data.items() if k != "policy"}
+        own = {s["name"]: s["policy"] for s in rest.get("structures", ()) if isinstance(s, dict) and "policy" in s}
+        if data["policy"] != own:
+            raise ValueError("`policy` differs from the policies of `structures`: change both, or leave it out")
+        return rest
 
     def structure(self, name: str) -> Structure:
         """Return the structure called `name`. Raises InvalidInputError, listing the names there are."""

@@ -95,9 +95,9 @@ def skin_distance(inside: Any, low: Any, cell: float, tip: Any, out: Any, limit:
     found = -1.0
     length = 0.0
     while True:
-        i = int(round((tip[0] + length * out[0] - low[0]) / cell))
-        j = int(round((tip[1] + length * out[1] - low[1]) / cell))
-        k = int(round((tip[2] + length * out[2] - low[2]) / cell))
+        i = round((tip[0] + length * out[0] - low[0]) / cell)
+        j = round((tip[1] + length * out[1] - low[1]) / cell)
+        k = round((tip[2] + length * out[2] - low[2]) / cell)
         if i < 0 or j < 0 or k < 0 or i >= nx or j >= ny or k >= nz:
             return found if found >= 0.0 else -2.0
         if found < 0.0:
@@ -118,7 +118,7 @@ def trace(
 ) -> tuple[float, float, float]:
     """Return least excess [mm], least distance in standard deviations and price of one open path."""
     least, sigmas, paid = 1.0e3, SAFE_SIGMAS, 0.0
-    steps = max(1, int(math.ceil(depth / STEP_MM)))
+    steps = max(1, math.ceil(depth / STEP_MM))
     step = depth / steps
     for n in range(steps + 1):
         back = n * step
@@ -126,9 +126,9 @@ def trace(
         y = (tip[1] + back * out[1] - low[1]) / cell
         z = (tip[2] + back * out[2] - low[2]) / cell
         least = min(least, _at(excess, x, y, z))
-        i = min(max(int(round(x)), 0), price.shape[0] - 1)
-        j = min(max(int(round(y)), 0), price.shape[1] - 1)
-        k = min(max(int(round(z)), 0), price.shape[2] - 1)
+        i = min(max(round(x), 0), price.shape[0] - 1)
+        j = min(max(round(y), 0), price.shape[1] - 1)
+        k = min(max(round(z), 0), price.shape[2] - 1)
         paid += price[i, j, k] * step
         gap = _at(touch, x, y, z)
         if gap > NEAR_MM:
@@ -178,9 +178,9 @@ def _trace_all(
                 blocked = False
                 length = 0.0
                 while length < limit:
-                    i = int(round((tip[0] + length * out[0] - low[0]) / cell))
-                    j = int(round((tip[1] + length * out[1] - low[1]) / cell))
-                    k = int(round((tip[2] + length * out[2] - low[2]) / cell))
+                    i = round((tip[0] + length * out[0] - low[0]) / cell)
+                    j = round((tip[1] + length * out[1] - low[1]) / cell)
+                    k = round((tip[2] + length * out[2] - low[2]) / cell)
                     if i < 0 or j < 0 or k < 0 or i >= nx or j >= ny or k >= nz or inside[i, j, k] == 0:
                         break
                     here = excess[i, j, k] - least_excess

@@ -125,7 +125,6 @@ def with_insertions(plan: Plan, case: Case, registration: Registration, suite: S
     )
 
 
-
 def _planned(name: str, path: InsertionPath) -> PlannedInsertion:
     return PlannedInsertion(electrode=name, roll_deg=deg_from_rad(float(path.roll_rad)), q_rad=path.q_rad)
 

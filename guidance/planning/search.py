@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-
 import numpy as np
 
 from guidance.ablation.grid import TreatmentGrid
@@ -400,5 +399,3 @@ def _described(s: Scored) -> str:
 
 def _covered(s: Scored) -> str:
     return f"tumour {s.tumour_percent:.1f} %, tumour + margin {s.margin_percent:.1f} % estimated ({_described(s)})"
-
-

@@ -84,7 +84,8 @@ def plane_with_axis(
     down = axis_ct / np.linalg.norm(axis_ct)
     right = beside_ct - (beside_ct @ down) * down
     if np.linalg.norm(right) < 1e-3 * max(1.0, float(np.linalg.norm(beside_ct))):
-        right = np.array([1.0, 0.0, 0.0]) - down[0] * down
+        least = int(np.argmin(np.abs(down)))
+        right = np.eye(3)[least] - down[least] * down
     right = right / np.linalg.norm(right)
     # The patient's left, or else the feet, to the right of the screen: as close to the usual views as it can be.
     largest = int(np.argmax(np.abs(right)))

@@ -13,11 +13,13 @@ from markupsafe import Markup
 
 from guidance.case.target import target_centroid_mm, target_points_mm
 from guidance.planning.plan import PlanStatus
-from guidance.report import tables
+from guidance.report import records, tables
 from guidance.report.appearance import STRUCTURE_KEY, drawing, looks
 from guidance.report.arm_shape import bundled_shape
+from guidance.report.banner import banner
 from guidance.report.beams_eye import beams_eye_picture
 from guidance.report.charts import coverage_picture, forces_picture, sources_picture
+from guidance.report.grid import Grid
 from guidance.report.inputs import ReportInputs
 from guidance.report.scene_view import ShapeOf, scene_pictures
 from guidance.report.slices import Picture, slice_pictures
@@ -78,7 +80,7 @@ def render(inputs: ReportInputs, shape_of: ShapeOf) -> str:
         disclaimer=DISCLAIMER,
         inputs=inputs,
         case=inputs.case.description,
-        banner=tables.banner(inputs),
+        banner=banner(inputs),
         facts=_facts(inputs),
         limits=MODEL_LIMITS + (SIMULATION_LIMITS if inputs.simulated else ()),
         looks=_electrode_key(inputs),
@@ -112,7 +114,7 @@ def _pictures(inputs: ReportInputs, shape_of: ShapeOf) -> dict[str, object]:
         }
 
 
-def _grids(inputs: ReportInputs) -> dict[str, tables.Grid | None]:
+def _grids(inputs: ReportInputs) -> dict[str, Grid | None]:
     plan, verdict, registration, execution = inputs.plan, inputs.verdict, inputs.registration, inputs.execution
     planned = plan is not None and plan.status is PlanStatus.OK
     return {
@@ -126,10 +128,10 @@ def _grids(inputs: ReportInputs) -> dict[str, tables.Grid | None]:
         "budget_grid": tables.budget(inputs.budget),
         "needles_grid": tables.needles(execution) if execution is not None else None,
         "alternatives_grid": tables.alternatives(plan) if plan is not None and plan.alternatives else None,
-        "structures_grid": tables.structures(inputs),
-        "journal_grid": tables.journal(inputs.journal) if inputs.journal else None,
-        "timings_grid": tables.timings(inputs.timing) if inputs.timing else None,
-        "hashes_grid": tables.hashes(inputs),
+        "structures_grid": records.structures(inputs),
+        "journal_grid": records.journal(inputs.journal) if inputs.journal else None,
+        "timings_grid": records.timings(inputs.timing) if inputs.timing else None,
+        "hashes_grid": records.hashes(inputs),
     }
 
 

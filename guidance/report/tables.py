@@ -1,103 +1,19 @@
-"""Tables of the report as plain rows of text, ready for the page; no figure is made here, only set in words."""
+"""Tables of plan, placement and registration as plain rows of text; no figure is made here, only set in words."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
-from guidance.case.policy import PolicyKind
-from guidance.planning.plan import Plan, PlanStatus
+from guidance.planning.plan import Plan
 from guidance.procedure.execution import Execution
 from guidance.report.appearance import plain
-from guidance.report.inputs import ReportInputs
+from guidance.report.grid import NOTHING, Grid, check_limit, check_value, number, triple
 from guidance.report.planes import orientation
-from guidance.verification.verdict import Check, ElectrodeErrors, PlacedElectrode, Verdict
+from guidance.verification.verdict import ElectrodeErrors, PlacedElectrode, Verdict
 from kinematics.arrays import FloatArray
 from registration.accuracy import point_covariance
 from registration.budget import ErrorBudget
 from registration.registration import Registration
-
-NOTHING = "–"
-MOST_JOURNAL_ROWS = 600
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table: column heads, and rows of cells. `flags` names a row's class for the page (may be shorter)."""
-
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    flags: tuple[str, ...] = ()
-    note: str = ""
-
-    def lines(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Return each row with its class."""
-        padded = (*self.flags, *[""] * (len(self.rows) - len(self.flags)))
-        return tuple(zip(padded, self.rows, strict=True))
-
-
-@dataclass(frozen=True)
-class Banner:
-    """What the report says first."""
-
-    word: str
-    kind: str
-    """`pass`, `fail` or `stopped`."""
-    sentence: str
-    reasons: tuple[str, ...] = ()
-
-
-def number(value: float | None, digits: int = 1) -> str:
-    """Return a number as text, a dash for None."""
-    return NOTHING if value is None else f"{value:.{digits}f}"
-
-
-def triple(point_mm: FloatArray) -> str:
-    """Return a point [mm] as text."""
-    return ", ".join(f"{v:.1f}" for v in point_mm)
-
-
-def banner(inputs: ReportInputs) -> Banner:
-    """Return the outcome of the run: pass, fail, or where and why it stopped."""
-    if inputs.verdict is not None:
-        return _judged(inputs.verdict)
-    if inputs.registration is None or not inputs.registration.accepted:
-        reasons = inputs.refusal or (inputs.registration.reasons if inputs.registration is not None else ())
-        return Banner("REFUSED", "stopped", "The registration was refused; nothing was planned or moved.", reasons)
-    if inputs.plan is None or inputs.plan.status is not PlanStatus.OK:
-        reasons = inputs.plan.reasons if inputs.plan is not None else inputs.refusal
-        return Banner("NO PLAN", "stopped", "No array of electrodes is within the rules; nothing was moved.", reasons)
-    if inputs.execution is None:
-        return Banner("PLAN ONLY", "stopped", "Planned; no needle has been inserted.", inputs.refusal)
-    return Banner(
-        "NOT VERIFIED",
-        "stopped",
-        "Needles were moved, and no check CT has been judged.",
-        inputs.refusal or inputs.execution.reasons,
-    )
-
-
-def _judged(verdict: Verdict) -> Banner:
-    hard = [c for c in verdict.checks if c.severity == "hard"]
-    broken = [c for c in hard if not c.passed]
-    warnings = sum(1 for c in verdict.checks if c.severity != "hard" and not c.passed)
-    warned = f" {warnings} warning{'s' if warnings != 1 else ''}." if warnings else ""
-    if verdict.passed:
-        return Banner("PASS", "pass", f"All {len(hard)} deciding rules are kept, as measured in the check CT.{warned}")
-    reasons = tuple(f"{c.name}: {_value(c)}, limit {_limit(c)}" for c in broken)
-    return Banner("FAIL", "fail", f"{len(broken)} of {len(hard)} deciding rules are broken.{warned}", reasons)
-
-
-def _value(check: Check) -> str:
-    return f"{check.value:.2f} {check.unit}".strip()
-
-
-def _limit(check: Check) -> str:
-    return f"{check.limit:g} {check.unit}".strip()
 
 
 def planned_electrodes(plan: Plan) -> Grid:
@@ -227,7 +143,9 @@ def checks(verdict: Verdict) -> Grid:
     for n in order:
         c = verdict.checks[n]
         said = "pass" if c.passed else ("FAIL" if c.severity == "hard" else "warning")
-        rows.append((said, c.name, _value(c), _limit(c), "decides" if c.severity == "hard" else "warns", c.source))
+        rows.append(
+            (said, c.name, check_value(c), check_limit(c), "decides" if c.severity == "hard" else "warns", c.source)
+        )
         flags.append("" if c.passed else ("broken" if c.severity == "hard" else "warned"))
     return Grid(("", "rule", "value", "limit", "", "source"), tuple(rows), tuple(flags))
 
@@ -346,68 +264,3 @@ def alternatives(plan: Plan) -> Grid:
         for a in plan.alternatives
     )
     return Grid(heads, rows)
-
-
-def structures(inputs: ReportInputs) -> Grid:
-    """Return the structures that are in the image, with their policy, and how derived ones were made."""
-    present = np.bincount(inputs.case.labels.voxels.ravel())
-    voxel_ml = float(np.prod(inputs.case.labels.spacing_mm)) / 1000.0
-    rows = []
-    for s in inputs.case.description.structures:
-        count = int(present[s.label]) if s.label < len(present) else 0
-        if count == 0:
-            continue
-        policy = s.policy.kind.value
-        if s.policy.kind is PolicyKind.FORBIDDEN:
-            policy += f", {s.policy.clearance_mm:g} mm"
-        elif s.policy.kind is PolicyKind.COSTLY:
-            policy += f", {s.policy.price:g} per mm"
-        rows.append((plain(s.name), policy, plain(s.tissue.value), f"{count * voxel_ml:.1f}", s.derived or "labels"))
-    return Grid(("structure", "policy", "tissue", "volume ml", "from"), tuple(rows))
-
-
-def journal(rows: Sequence[Mapping[str, Any]]) -> Grid:
-    """Return the journal's rows as they are, hashes shortened, the oldest first."""
-    heads: list[str] = []
-    for row in rows:
-        heads.extend(k for k in row if k not in heads)
-    shown = rows[:MOST_JOURNAL_ROWS]
-    cells = tuple(tuple(_cell(k, row.get(k)) for k in heads) for row in shown)
-    note = (
-        "" if len(rows) == len(shown) else f"The first {len(shown)} of {len(rows)} entries; all are in journal.sqlite."
-    )
-    return Grid(tuple(plain(h) for h in heads), cells, note=note)
-
-
-def _cell(key: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    if ("hash" in key or "sha" in key or key == "previous") and len(text) > 16:
-        return text[:12] + "…"
-    return text if len(text) <= 240 else text[:240] + "…"
-
-
-def timings(seconds: Mapping[str, float]) -> Grid:
-    """Return the seconds of each step."""
-    rows = tuple((plain(k.removesuffix("_s")), number(v)) for k, v in seconds.items())
-    return Grid(("step", "s"), rows)
-
-
-def hashes(inputs: ReportInputs) -> Grid:
-    """Return the hashes that tie the values together."""
-    rows = [("case", inputs.case.description.sha256()), ("CT of the case", inputs.case.description.ct_sha256)]
-    rows.append(("labels of the case", inputs.case.description.labels_sha256))
-    values = (
-        ("registration", inputs.registration),
-        ("plan", inputs.plan),
-        ("execution", inputs.execution),
-        ("placement", inputs.placement),
-        ("verdict", inputs.verdict),
-    )
-    rows += [(name, value.sha256()) for name, value in values if value is not None]
-    if inputs.execution is not None:
-        rows.append(("last entry of the journal", inputs.execution.journal_head))
-    return Grid(("value", "SHA-256"), tuple(rows))

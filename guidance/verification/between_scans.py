@@ -14,12 +14,14 @@ from guidance.verification.placement import ImageAgreement
 from kinematics.arrays import FloatArray
 from kinematics.errors import RefusedError
 from kinematics.frames import Transform
-from registration import accuracy, correspondence, fiducials, rigid
+from registration import accuracy, correspondence, fiducials, image_match, rigid
 from registration.volume import Volume
 
 MATCH_TOLERANCE_MM = 2.0
 IMAGE_LIMIT_MM = 2.0
 """A larger difference at the tumour, image against fiducials, is a reason."""
+IMAGE_RADIUS_MM = 45.0
+"""The ball round the tumour that is compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,5 +81,13 @@ def register_scans(
 def _image_difference(
     check_ct: Volume, plan_ct: Volume, T_ct_check: Transform, centre_ct_mm: FloatArray
 ) -> tuple[float | None, tuple[str, ...]]:
-    """How far [mm] the image itself would move the tumour from where the fiducials put it."""
-    return None, ()
+    """Return how far [mm] the image itself would move the tumour from where the fiducials put it, and what to say."""
+    match = image_match.refine(plan_ct, check_ct, T_ct_check, centre_ct_mm, IMAGE_RADIUS_MM)
+    if match.difference_mm is None:
+        return None, tuple(f"the image round the tumour could not confirm the fiducials: {r}" for r in match.reasons)
+    if match.difference_mm > IMAGE_LIMIT_MM:
+        return match.difference_mm, (
+            f"the image round the tumour lies {match.difference_mm:.1f} mm from where the fiducials put it "
+            f"(limit {IMAGE_LIMIT_MM:g} mm): the tumour may have moved against the skin",
+        )
+    return match.difference_mm, ()

@@ -109,16 +109,7 @@ def field_as_placed(
     if not fired:
         return None
     lines = [
-        ElectrodeLine(
-            id=e.id,
-            tip_mm=needles[e.id].tip_ct_mm,
-            axis=needles[e.id].axis_ct,
-            exposure_mm=e.exposure_mm,
-            pull_back_mm=e.pull_back_mm,
-            radius_mm=plan.device.radius_mm,
-        )
-        for e in plan.electrodes
-        if e.id in needles
+        ElectrodeLine.of_needle(needles[e.id], e, plan.device.radius_mm) for e in plan.electrodes if e.id in needles
     ]
     grid = TreatmentGrid.around_target(case)
     return predict(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 from kinematics.arrays import Mat3, Points3, Vec3
-from kinematics.frames import Transform
+from kinematics.frames import AS_MATRIX, Transform, matrix_reader
 from kinematics.value import Value
 
 
@@ -54,8 +57,8 @@ class Placement(Value):
     reasons: tuple[str, ...]
     needles: tuple[FoundNeedle, ...]
     missing: tuple[str, ...]
-    T_plan_check: Transform
-    """Check CT to planning CT: to = "ct", from = "check"."""
+    T_plan_check: Annotated[Transform, BeforeValidator(matrix_reader("ct", "check")), AS_MATRIX]
+    """Check CT to planning CT (`ct` <- `check`)."""
     registration: ImageAgreement
     check_ct_sha256: str
     plan_sha256: str

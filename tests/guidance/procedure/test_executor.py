@@ -164,9 +164,7 @@ def _chord(line: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("axial", "lateral", "check"), [(30.0, 0.0, "axial force"), (0.0, 5.0, "lateral force")])
-def test_a_force_spike_stops_and_latches(
-    procedure: SmallProcedure, axial: float, lateral: float, check: str
-) -> None:
+def test_a_force_spike_stops_and_latches(procedure: SmallProcedure, axial: float, lateral: float, check: str) -> None:
     """Too much force in tissue is a latched stop; the needle is let go, and no other is started."""
     suite = procedure.suite((ForceSpike("E2", 25.0, axial, lateral),), fidelity="fast")
     with Journal.in_memory() as journal:
@@ -200,9 +198,7 @@ def _killed_at(procedure: SmallProcedure, journal: Journal, memory: Path, kind: 
 
 
 @pytest.mark.parametrize(("kind", "electrode", "stand"), [("needle_started", "E2", 0), ("needle_started", "E1", 1)])
-def test_killed_and_resumed(
-    procedure: SmallProcedure, tmp_path: Path, kind: str, electrode: str, stand: int
-) -> None:
+def test_killed_and_resumed(procedure: SmallProcedure, tmp_path: Path, kind: str, electrode: str, stand: int) -> None:
     """A process that dies in air goes on in a new one: needles that stand are known and not inserted again."""
     path, memory = tmp_path / "journal.sqlite", tmp_path / "needles.json"
     with Journal(path) as journal:

@@ -62,7 +62,7 @@ def test_the_same_events_give_the_same_chain(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE entries SET data = '{\"electrode\": \"E9\", \"time_s\": 0.1}' WHERE number = 2",
+        'UPDATE entries SET data = \'{"electrode": "E9", "time_s": 0.1}\' WHERE number = 2',
         "UPDATE entries SET kind = 'hold' WHERE number = 3",
         "DELETE FROM entries WHERE number = 2",
         "DELETE FROM entries WHERE number = 1",

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from guidance.planning.plan import Plan, PlanStatus
-from guidance.report import tables
+from guidance.report import records, tables
+from guidance.report.banner import banner
 from guidance.report.inputs import ReportInputs
 
 
@@ -40,11 +41,11 @@ def test_the_banner_says_where_a_run_ended(full_run: ReportInputs) -> None:
         "FAIL": run,
         "PASS": replace(run, verdict=run.verdict.model_copy(update={"passed": True})),
     }
-    assert {word: tables.banner(inputs).word for word, inputs in cases.items()} == {word: word for word in cases}
-    assert tables.banner(cases["REFUSED"]).reasons == ("2.4 mm, limit 2 mm",)
-    assert tables.banner(cases["NO PLAN"]).reasons == ("no array clears the aorta",)
-    assert tables.banner(run).reasons == ("coverage of the tumour: 93.20 %, limit 98 %",)
-    assert tables.banner(_none_but(run, refusal=("too few fiducials: 2",))).reasons == ("too few fiducials: 2",)
+    assert {word: banner(inputs).word for word, inputs in cases.items()} == {word: word for word in cases}
+    assert banner(cases["REFUSED"]).reasons == ("2.4 mm, limit 2 mm",)
+    assert banner(cases["NO PLAN"]).reasons == ("no array clears the aorta",)
+    assert banner(run).reasons == ("coverage of the tumour: 93.20 %, limit 98 %",)
+    assert banner(_none_but(run, refusal=("too few fiducials: 2",))).reasons == ("too few fiducials: 2",)
 
 
 def test_broken_rules_come_first(full_run: ReportInputs) -> None:
@@ -94,15 +95,15 @@ def test_real_procedures_have_no_column_of_truth(full_run: ReportInputs) -> None
 
 def test_a_long_journal_says_what_it_leaves_out() -> None:
     """Only the first entries are shown, and the note gives both numbers; a hash is shortened."""
-    rows = [{"number": n, "hash": "a" * 64} for n in range(tables.MOST_JOURNAL_ROWS + 5)]
-    grid = tables.journal(rows)
-    assert len(grid.rows) == tables.MOST_JOURNAL_ROWS
+    rows = [{"number": n, "hash": "a" * 64} for n in range(records.MOST_JOURNAL_ROWS + 5)]
+    grid = records.journal(rows)
+    assert len(grid.rows) == records.MOST_JOURNAL_ROWS
     assert str(len(rows)) in grid.note
     assert grid.rows[0] == ("0", "a" * 12 + "…")
 
 
 def test_structures_give_volume_and_policy(full_run: ReportInputs) -> None:
     """210 voxels of 12 mm³ are 2.5 ml; a forbidden structure shows its clearance."""
-    rows = {row[0]: row for row in tables.structures(full_run).rows}
+    rows = {row[0]: row for row in records.structures(full_run).rows}
     assert rows["tumour"][3] == "2.5"
     assert rows["aorta"][1] == "forbidden, 2 mm"

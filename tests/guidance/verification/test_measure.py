@@ -74,13 +74,11 @@ def test_the_entry_lies_on_the_skin(scene, placement):
         outwards = outwards / np.linalg.norm(outwards)
 
         def inside(point):
-            return bool(case.body.voxels[tuple(np.rint(case.body.indices(point)).astype(int))])  # noqa: B023
+            return bool(case.body.voxels[tuple(np.rint(case.body.indices(point)).astype(int))])
 
         assert not inside(needle.entry_ct_mm + 2.0 * outwards)
         assert inside(needle.entry_ct_mm - 2.0 * outwards)
-        assert needle.depth_mm == pytest.approx(
-            np.linalg.norm(needle.tip_ct_mm - needle.entry_ct_mm), rel=0.01
-        )
+        assert needle.depth_mm == pytest.approx(np.linalg.norm(needle.tip_ct_mm - needle.entry_ct_mm), rel=0.01)
 
 
 def test_a_placement_survives_its_json(placement, tmp_path):

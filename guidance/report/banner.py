@@ -1,0 +1,52 @@
+"""What the report says first: pass, fail, or where and why the run stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guidance.planning.plan import PlanStatus
+from guidance.report.grid import check_limit, check_value
+from guidance.report.inputs import ReportInputs
+from guidance.verification.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What the report says first."""
+
+    word: str
+    kind: str
+    """`pass`, `fail` or `stopped`."""
+    sentence: str
+    reasons: tuple[str, ...] = ()
+
+
+def banner(inputs: ReportInputs) -> Banner:
+    """Return the outcome of the run: pass, fail, or where and why it stopped."""
+    if inputs.verdict is not None:
+        return _judged(inputs.verdict)
+    if inputs.registration is None or not inputs.registration.accepted:
+        reasons = inputs.refusal or (inputs.registration.reasons if inputs.registration is not None else ())
+        return Banner("REFUSED", "stopped", "The registration was refused; nothing was planned or moved.", reasons)
+    if inputs.plan is None or inputs.plan.status is not PlanStatus.OK:
+        reasons = inputs.plan.reasons if inputs.plan is not None else inputs.refusal
+        return Banner("NO PLAN", "stopped", "No array of electrodes is within the rules; nothing was moved.", reasons)
+    if inputs.execution is None:
+        return Banner("PLAN ONLY", "stopped", "Planned; no needle has been inserted.", inputs.refusal)
+    return Banner(
+        "NOT VERIFIED",
+        "stopped",
+        "Needles were moved, and no check CT has been judged.",
+        inputs.refusal or inputs.execution.reasons,
+    )
+
+
+def _judged(verdict: Verdict) -> Banner:
+    hard = [c for c in verdict.checks if c.severity == "hard"]
+    broken = [c for c in hard if not c.passed]
+    warnings = sum(1 for c in verdict.checks if c.severity != "hard" and not c.passed)
+    warned = f" {warnings} warning{'s' if warnings != 1 else ''}." if warnings else ""
+    if verdict.passed:
+        return Banner("PASS", "pass", f"All {len(hard)} deciding rules are kept, as measured in the check CT.{warned}")
+    reasons = tuple(f"{c.name}: {check_value(c)}, limit {check_limit(c)}" for c in broken)
+    return Banner("FAIL", "fail", f"{len(broken)} of {len(hard)} deciding rules are broken.{warned}", reasons)

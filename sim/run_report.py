@@ -1,0 +1,136 @@
+"""The report and the DICOM objects of a run folder, from whatever steps have been done."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from guidance.ablation.electrode import ElectrodeLine
+from guidance.ablation.grid import TreatmentGrid
+from guidance.ablation.pulses import firing_pairs
+from guidance.ablation.treatment import TreatmentResult, predict
+from guidance.case.pictures import vessel_pictures
+from guidance.planning.plan import Plan, PlanStatus
+from guidance.procedure.execution import Execution
+from guidance.procedure.journal import Journal
+from guidance.report.dicom_export import write_dicom
+from guidance.report.inputs import ReportInputs
+from guidance.report.pdf import write_pdf
+from guidance.report.report import write_report
+from guidance.verification.placement import Placement
+from guidance.verification.verdict import Verdict
+from kinematics.errors import StorageError
+from kinematics.value import Value
+from registration.registration import Registration
+from registration.volume import Volume, read_image
+from sim.run_folder import RunFolder
+from sim.steps import SimulatedProcedure
+
+V = TypeVar("V", bound=Value)
+
+
+def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Write `report.html`, `report.pdf` and `dicom/` of a run folder.
+
+    Args:
+        procedure: The run; steps that it has not done are left out, and the report says so.
+        refusal: Why a step refused, when one did.
+
+    Returns:
+        What could not be made, one sentence each with its remedy; the report itself is written.
+
+    Raises:
+        StorageError: The disk refused the report.
+    """
+    folder, tell = procedure.folder, procedure.progress
+    begun = time.perf_counter()
+    tell("report", 0.0)
+    placement = _optional(Placement, folder["placement.json"])
+    plan = _optional(Plan, folder["plan.json"])
+    verdict = _optional(Verdict, folder["verdict.json"])
+    check = folder["ct_after.nii.gz"]
+    check_ct = read_image(check, frame="check") if placement is not None and check.exists() else None
+    result = field_of_run(procedure, plan, placement, verdict)
+    lesion = None if result is None else result.lesion
+    tell("report", 0.2)
+    inputs = ReportInputs(
+        case=procedure.case,
+        planning_ct=procedure.planning_ct,
+        registration=_optional(Registration, folder["registration.json"]),
+        plan=plan,
+        execution=_optional(Execution, folder["execution.json"]),
+        check_ct=check_ct,
+        placement=placement,
+        verdict=verdict,
+        journal=_journal_rows(folder),
+        timing=folder.timing(),
+        seed=procedure.settings.seed,
+        lesion=lesion,
+        pictures=vessel_pictures(procedure.case),
+        budget=procedure.settings.budget,
+        version=procedure.settings.version,
+        placed_curve=result.coverage.curve if result is not None and placement is not None else (),
+        refusal=refusal,
+    )
+    path = write_report(folder.path, inputs)
+    tell("report", 0.6)
+    notes = []
+    missing = write_pdf(path, folder["report.pdf"])
+    if missing is not None:
+        notes.append(missing)
+    tell("report", 0.8)
+    try:
+        write_dicom(
+            folder["dicom"],
+            case=procedure.case,
+            check_ct=check_ct,
+            T_plan_check=placement.T_plan_check if placement is not None else None,
+            lesion=None if lesion is None else _zone(lesion, inputs.threshold_v_per_cm),
+        )
+    except StorageError as error:
+        notes.append(f"dicom/ was not written: {error}")
+    tell("report", 1.0)
+    folder.add_timing(report_s=time.perf_counter() - begun)
+    return tuple(notes)
+
+
+def field_of_run(
+    procedure: SimulatedProcedure, plan: Plan | None, placement: Placement | None, verdict: Verdict | None
+) -> TreatmentResult | None:
+    """Return the field of the needles as measured, or as planned when there is no placement; None without a plan."""
+    if plan is None or plan.status is not PlanStatus.OK:
+        return None
+    lines = electrode_lines(plan, placement)
+    pairs = firing_pairs(plan, verdict)
+    if not pairs:
+        return None
+    grid = TreatmentGrid.around_target(procedure.case)
+    return predict(grid, lines, pairs, procedure.protocol.threshold_v_per_cm)
+
+
+def electrode_lines(plan: Plan, placement: Placement | None) -> list[ElectrodeLine]:
+    """Return the electrodes as measured, or as planned when there is no placement."""
+    if placement is None:
+        return [ElectrodeLine.of_plan(e, plan.device.radius_mm) for e in plan.electrodes]
+    planned = {e.id: e for e in plan.electrodes}
+    return [
+        ElectrodeLine.of_needle(n, planned[n.id], plan.device.radius_mm) for n in placement.needles if n.id in planned
+    ]
+
+
+def _optional(kind: type[V], path: Path) -> V | None:
+    return kind.load(path) if path.exists() else None
+
+
+def _journal_rows(folder: RunFolder) -> tuple[dict[str, object], ...]:
+    if not folder.journal.exists():
+        return ()
+    with Journal(folder.journal) as journal:
+        return tuple({"number": e.number, "kind": e.kind, **e.data, "hash": e.hash} for e in journal.entries())
+
+
+def _zone(lesion: Volume, threshold_v_per_cm: float) -> Volume:
+    return lesion.with_voxels((lesion.voxels >= threshold_v_per_cm).astype(np.uint8))
