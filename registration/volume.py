@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from kinematics.arrays import FloatArray, read_only
 from kinematics.durable import write_via
 from kinematics.errors import InvalidInputError
+from registration.nifti_file import fault, is_nifti, written_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,14 +135,17 @@ def read_image(path: Path, frame: str = "ct") -> Volume:
     if not path.is_file():
         raise InvalidInputError("the image is not there", file=str(path), remedy="check the path")
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    damage, image = (fault(path) if is_nifti(path) else None), None
     try:
-        image = sitk.ReadImage(str(path))
+        image = None if damage else sitk.ReadImage(str(path))
     except RuntimeError as error:
+        damage = str(error).strip().splitlines()[-1].split(": ")[-1]
+    if image is None:
         raise InvalidInputError(
-            "the image cannot be read: it is damaged, truncated or of an unknown kind",
+            f"the image cannot be read: it is damaged, truncated or of an unknown kind ({damage})",
             file=str(path),
             remedy="fetch or export it again (NIfTI, NRRD or MetaImage)",
-        ) from error
+        )
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise InvalidInputError(
             "an image has three axes and one channel",
@@ -160,5 +165,7 @@ def write_image(volume: Volume, path: Path) -> None:
 
     def write(temporary: Path) -> None:
         sitk.WriteImage(image, str(temporary), True, 1)
+        if is_nifti(temporary) and not written_whole(temporary, volume.voxels.nbytes):
+            raise OSError(errno.ENOSPC, "the image was cut short: no space left, or a limit on the size of files")
 
     write_via(path, write)

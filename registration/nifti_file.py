@@ -1,0 +1,65 @@
+"""Whether a NIfTI-1 file is whole: its own reader and writer pass over a file that was cut short with a warning."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+
+HEADER_BYTES = 352
+"""Header and extension flag of a single-file NIfTI-1 without extensions."""
+_CHUNK_BYTES = 1 << 22
+
+
+def is_nifti(path: Path) -> bool:
+    """Tell by its name whether a file is a single-file NIfTI."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def fault(path: Path) -> str | None:
+    """Return what is wrong with a NIfTI file's length or compression; None when it is whole.
+
+    The whole file is read: a gzip stream is checked to its checksum, and what it holds against what the header
+    promises.
+    """
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            header = file.read(HEADER_BYTES)
+            promised = _promised_bytes(header)
+            if promised is None:
+                return "its header is not that of a NIfTI-1 file"
+            found = len(header)
+            while chunk := file.read(_CHUNK_BYTES):
+                found += len(chunk)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        return f"its compression is damaged or cut short ({error})"
+    return None if found >= promised else f"it holds {found} bytes of {promised}"
+
+
+def _promised_bytes(header: bytes) -> int | None:
+    if len(header) < 348:
+        return None
+    for order in "<>":
+        if struct.unpack_from(order + "i", header, 0)[0] == 348:
+            axes, *sizes = struct.unpack_from(order + "8h", header, 40)
+            bits = struct.unpack_from(order + "h", header, 72)[0]
+            offset = struct.unpack_from(order + "f", header, 108)[0]
+            if not 1 <= axes <= 7 or min(sizes[:axes]) < 1 or bits < 1:
+                return None
+            count = 1
+            for size in sizes[:axes]:
+                count *= size
+            return int(offset) + count * bits // 8
+    return None
+
+
+def written_whole(path: Path, voxel_bytes: int) -> bool:
+    """Tell whether a file just written holds `voxel_bytes` of voxels, by its length alone."""
+    if not path.name.lower().endswith(".gz"):
+        return path.stat().st_size == HEADER_BYTES + voxel_bytes
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 4))
+        held = int.from_bytes(file.read(), "little")  # a gzip member ends with the length of what it holds
+    return held == (HEADER_BYTES + voxel_bytes) % 2**32
