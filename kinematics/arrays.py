@@ -23,6 +23,8 @@ def read_only(array: Any, shape: tuple[int | None, ...] | None = None) -> FloatA
         ValueError: Wrong shape, NaN or infinity.
     """
     result = np.array(array, dtype=np.float64, order="C", copy=True)
+    if shape is not None and shape[0] is None and result.shape == (0,):
+        result = result.reshape([w or 0 for w in shape])  # no rows at all: JSON does not keep their width
     if shape is not None and (
         result.ndim != len(shape) or any(w is not None and w != h for w, h in zip(shape, result.shape, strict=True))
     ):

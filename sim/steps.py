@@ -117,9 +117,9 @@ class SimulatedProcedure:
 
     @cached_property
     def suite(self) -> Suite:
-        """The simulated suite of this seed."""
+        """The simulated suite of this seed. Its truth is kept as needles are let go: a killed execution goes on."""
         s = self.settings
-        return Suite(self.case, s.suite, s.budget, s.seed, fidelity=s.fidelity)
+        return Suite(self.case, s.suite, s.budget, s.seed, fidelity=s.fidelity, memory=self.folder.truth)
 
     @cached_property
     def planning_ct(self) -> Volume:

@@ -11,7 +11,7 @@ PRICES = {"stomach": 1.0, "liver": 0.6, "unidentified": 0.8}
 """Costly structures: price per mm of path inside."""
 
 _BONE = ("vertebrae", "rib", "sacrum", "hip", "sternum", "scapula", "clavicula", "humerus", "femur", "skull", "spine")
-_VESSEL = ("aorta", "vein", "vena", "artery", "trunk", "vessel", "atrial", "duct_")
+_VESSEL = ("aorta", "vein", "vena", "artery", "arteries", "trunk", "vessel", "atrial", "duct_")
 _MUSCLE = ("autochthon", "iliopsoas", "gluteus", "muscle", "abdominal_wall")
 _BOWEL = ("colon", "small_bowel", "duodenum", "stomach", "esophagus", "unidentified_compact", "rectum")
 _FREE = {"pancreas", "tumour", "fat"}
@@ -27,7 +27,7 @@ def tissue_of(name: str) -> Tissue:
         return Tissue.LIVER
     if name == "fat":
         return Tissue.FAT
-    if name.startswith(("lung", "trachea")):
+    if name.startswith(("lung", "trachea", "abdominal_gas")):
         return Tissue.AIR
     if name.startswith(_BONE):
         return Tissue.BONE

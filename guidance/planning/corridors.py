@@ -34,6 +34,7 @@ class Fate(IntEnum):
     TOO_DEEP = 2
     NO_SKIN = 3
     RISKY = 4
+    UNREACHABLE = 5
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ STAGES = (
     "corridors_cut_risky",
     "corridors_cut_length",
     "corridors_cut_no_skin_in_view",
+    "corridors_cut_wrist_reach",
     "arrays",
     "arrays_scored",
     "arrays_refined",
@@ -60,6 +61,7 @@ class Tally:
             ("corridors_cut_risky", Fate.RISKY),
             ("corridors_cut_length", Fate.TOO_DEEP),
             ("corridors_cut_no_skin_in_view", Fate.NO_SKIN),
+            ("corridors_cut_wrist_reach", Fate.UNREACHABLE),
         ):
             self.add(stage, int((fate == kind).sum()))
 

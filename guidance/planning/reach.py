@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guidance.case.case import Case
+from guidance.planning.corridors import Corridors, Fate
 from guidance.planning.plan import Plan, PlannedElectrode, PlannedInsertion, PlanStatus
 from guidance.procedure.surroundings import obstacles
 from guidance.scene import SuiteDescription
 from kinematics.arm_model import load_lbr
+from kinematics.arrays import FloatArray
 from kinematics.errors import RefusedError
 from kinematics.frames import Transform
 from kinematics.insertion import InsertionPath, plan_insertion
 from kinematics.tool import default_tool
 from kinematics.units import deg_from_rad
+from kinematics.wrist import wrist_shell
 from registration.registration import Registration
 
 STEP_MM = 5.0
+STRETCH_ROOM_MM = 25.0
+"""The wrist stays this far inside the arm's reach: stretched out, the arm can turn the needle hardly any more."""
+
+
+def close_unreachable(
+    found: Corridors,
+    out: FloatArray,
+    tips_mm: Callable[[NDArray[np.intp]], FloatArray],
+    T_robot_grid: Transform,
+    approach_mm: float,
+) -> None:
+    """Close the open corridors on which the wrist would be too far from the shoulder, or too near, whatever the roll.
+
+    Args:
+        found: Corridors as traced; changed in place.
+        out: Outward directions, frame `grid`, shape (d, 3).
+        tips_mm: Tips [mm], frame `grid`, of corridors given as rows of (direction, line, plane).
+        T_robot_grid: Grid to robot.
+        approach_mm: The way begins this far above the skin.
+    """
+    rows = np.argwhere(found.fate == Fate.OPEN)
+    if len(rows) == 0:
+        return
+    shell = wrist_shell(load_lbr(), default_tool())
+    travel = found.depth_mm[tuple(rows.T)].astype(np.float64) + approach_mm
+    near, far = shell.distances_mm(T_robot_grid.points(tips_mm(rows)), T_robot_grid.directions(out[rows[:, 0]]), travel)
+    bad = rows[(near < shell.nearest_mm) | (far > shell.farthest_mm - STRETCH_ROOM_MM)]
+    found.fate[tuple(bad.T)] = Fate.UNREACHABLE
 
 
 @dataclass(frozen=True)

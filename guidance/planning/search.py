@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.treatment import TreatmentResult, predict
@@ -23,7 +24,7 @@ from guidance.planning.plan import (
     PlannedPair,
     PlanStatus,
 )
-from guidance.planning.reach import ArmReach, Reach
+from guidance.planning.reach import ArmReach, Reach, close_unreachable
 from guidance.planning.scoring import Scored, Scorer, placed_voltage_v
 from guidance.protocol import Protocol
 from guidance.scene import SuiteDescription
@@ -134,6 +135,19 @@ class _Search:
         planes = bottoms[:, None] + np.array(PLANES_MM)
         found = corridors.trace_corridors(
             self.anatomy, out, first, second, lateral, planes, self.model.spread, least_excess_mm=0.2
+        )
+
+        def tips_mm(rows: NDArray[np.intp]) -> FloatArray:
+            d, n, p = rows.T
+            tips: FloatArray = lateral[n, :1] * first[d] + lateral[n, 1:] * second[d] - planes[d, p, None] * out[d]
+            return tips
+
+        close_unreachable(
+            found,
+            out,
+            tips_mm,
+            self.registration.T_robot_ct @ self.anatomy.T_ct_grid,
+            self.suite.motion.approach_distance_mm,
         )
         self.tally.corridors(found)
         triples, pairs = arrays.combine(found, out, lateral, planes)

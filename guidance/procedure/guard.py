@@ -233,10 +233,10 @@ class Guard:
             _below("retreat with the gripper closed on the needle", float(reading.needle_held), 0.0, "needles")
         self._joints(q_rad)
         pose = self._tip_pose(q_rad)
-        if self._setpoint is not None:
-            self._speeds(phase, q_rad, pose[:3, 3], reading.time_s)
-        else:
+        if self._setpoint is None or self._tip is None:
             _below("start away from where the arm is", float(np.abs(q_rad - before).max()), 1e-3, "rad")
+        else:
+            self._speeds(phase, q_rad - self._setpoint, pose[:3, 3] - self._tip, reading.time_s - self._time_s)
         if phase in ON_THE_LINE:
             self._on_line(phase, pose)
             self.measured_deviation_mm = self._on_line(phase, self._tip_pose(reading.q_rad))
@@ -257,18 +257,16 @@ class Guard:
             if q_rad[j] < limits.q_min_rad[j]:
                 raise SafetyStop(f"joint {j + 1} below its range", float(q_rad[j]), float(limits.q_min_rad[j]), "rad")
 
-    def _speeds(self, phase: Phase, q_rad: FloatArray, tip_mm: FloatArray, time_s: float) -> None:
-        step_s = time_s - self._time_s
+    def _speeds(self, phase: Phase, moved_rad: FloatArray, moved_mm: FloatArray, step_s: float) -> None:
+        """Check joints and tip, moved since the last setpoint, `step_s` ago."""
         _below("control deadline", step_s, DEADLINE_S, "s")
         if step_s <= 0.0:
             raise SafetyStop("clock that does not advance", step_s, 0.0, "s")
         limits = self.limits
-        if self._setpoint is None or self._tip is None:
-            return
-        speeds = np.abs(q_rad - self._setpoint) / step_s
+        speeds = np.abs(moved_rad) / step_s
         worst = int(np.argmax(speeds / limits.qd_max_rad_s))
         _below(f"joint {worst + 1} speed", float(speeds[worst]), float(limits.qd_max_rad_s[worst]), "rad/s")
-        tool = float(np.linalg.norm(tip_mm - self._tip)) / step_s
+        tool = float(np.linalg.norm(moved_mm)) / step_s
         _below(f"tool speed in {phase}", tool, limits.tool_speed_mm_s[phase], "mm/s")
 
     def _on_line(self, phase: Phase, pose: FloatArray) -> float:

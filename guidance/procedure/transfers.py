@@ -60,7 +60,7 @@ def transfer_rows(
     if float(np.abs(q_goal - q_start).max()) < 1e-9:
         return none, None
     scene = obstacles(case, T_robot_ct, suite, standing)
-    path = plan_transfer(model, tool, q_start, q_goal, scene, rng)
+    path = plan_transfer(model, tool, q_start, q_goal, scene, rng, needle_held=needle_held)
     if path.status != "ok":
         return none, "no way through the air: " + "; ".join(path.reasons)
     timed = time_joint_path(path.q_rad, model, period_s)

@@ -96,3 +96,33 @@ def test_two_points_or_a_line_are_refused(points: np.ndarray) -> None:
 def test_fre_of_vectors_and_of_distances() -> None:
     """Both forms of residuals give the same rms."""
     assert accuracy.fre_rms([[3.0, 4, 0], [0, 0, 0]]) == pytest.approx(accuracy.fre_rms([5.0, 0.0]))
+
+
+@pytest.mark.parametrize("points", [LAYOUT[:, :2], LAYOUT[0], np.where(LAYOUT == 80.0, np.nan, LAYOUT), [[1.0, 2, 3]]])
+def test_what_are_no_points_is_refused(points: np.ndarray) -> None:
+    """Flat points, one point, a value that is no number: refused before anything is computed of them."""
+    with pytest.raises(InvalidInputError, match="fiducials") as refused:
+        accuracy.check_fiducials(points, frame="tracker")
+    assert refused.value.frame == "tracker"
+
+
+@pytest.mark.parametrize(("spread_mm", "refused"), [(0.99, True), (1.01, False)])
+def test_the_line_is_a_line_up_to_a_millimetre(spread_mm: float, refused: bool) -> None:
+    """Points whose rms distance from their best line is below 1 mm leave the rotation about it free."""
+    along = np.outer([-60.0, -20.0, 20.0, 60.0], [0.6, 0.0, 0.8])
+    aside = np.outer([1.0, -1.0, -1.0, 1.0], [0.8, 0.0, -0.6]) * spread_mm
+    if refused:
+        with pytest.raises(InvalidInputError, match="on one line") as found:
+            accuracy.check_fiducials(along + aside)
+        assert found.value.value == pytest.approx(spread_mm, abs=1e-3)
+        assert found.value.limit == 1.0
+    else:
+        assert np.array_equal(accuracy.check_fiducials(along + aside), along + aside)
+
+
+def test_a_singular_covariance_is_refused() -> None:
+    """An error of zero would have an infinite weight."""
+    covariances = np.array([np.eye(3) * 0.1] * len(LAYOUT))
+    covariances[2] = 0.0
+    with pytest.raises(InvalidInputError, match="singular"):
+        accuracy.fit_covariance(LAYOUT, covariances, TARGET)

@@ -118,3 +118,10 @@ def test_through_a_vessel_is_negative_and_nothing_near_is_said_so():
     far = np.array([[500.0, 500.0, 500.0], [510.0, 500.0, 500.0]])
     assert least_clearance(case, far, 0.535).structure == NOTHING_NEAR
     assert least_clearance(case_of(np.zeros((9, 9, 9), np.uint8)), through, 0.5).structure == NOTHING_NEAR
+
+
+def test_nothing_is_infinitely_far():
+    """An empty mask has no distance that a limit could be compared with by accident."""
+    grid = Volume(np.zeros((5, 5, 5), np.uint8), np.eye(4))
+    line = np.array([[0.0, 0, 0], [4.0, 4, 4]])
+    assert distance_to_voxels(line, grid, grid.voxels > 0) == math.inf

@@ -1,0 +1,199 @@
+"""Coverage by line charges in uniform tissue without end: under a millisecond, for searches and draws.
+
+In uniform tissue it agrees with the voxel field to well within a percentage point; the voxel field decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from guidance.ablation.electrode import ElectrodeLine
+from guidance.ablation.line_charges import LineCharges, Pair, firing_shares, indexed
+from kinematics.arrays import FloatArray
+
+SEGMENTS = 6
+CHUNK = 256
+Float32 = NDArray[np.float32]
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
+def _add_node(along: Any, square: Any, node: Any, jump: Any, up: Any, out: Any) -> None:
+    """Add one node of a line to the sums along it and across it, for every pair, at a run of points."""
+    for q in range(jump.shape[0]):
+        step, one, two = jump[q], up[q], out[q]
+        for m in range(along.shape[0]):
+            t = along[m] - node
+            part = step / np.float32(math.sqrt(t * t + square[m]))
+            one[m] += part
+            two[m] += part * t
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
+def _passing(points: Any, start: Any, axis: Any, nodes: Any, least: Any, jumps: Any, limit: float, hit: Any) -> None:
+    """Mark the points at which the field of any firing at any position passes `limit` [V/mm].
+
+    Points that pass are not looked at again, so most are computed at one position only. Loops run over points
+    innermost, for vector instructions. One thread: a second gains 0.2 ms on an idle machine, and waits for
+    milliseconds on a busy one.
+
+    Args:
+        points: Shape (3, n), float32.
+        start: Shape (positions, lines, 3); `axis` alike.
+        axis: See `start`.
+        nodes: Shape (positions, lines, s + 1).
+        least: Squared radius per line: nearer the field is that of the surface.
+        jumps: Steps of the density at the nodes, shape (positions, pairs, lines, s + 1).
+        limit: Threshold.
+        hit: Shape (n,), uint8, written.
+    """
+    total = points.shape[1]
+    positions, pairs, lines, count = jumps.shape
+    for chunk in range((total + CHUNK - 1) // CHUNK):
+        first = chunk * CHUNK
+        left = min(CHUNK, total - first)
+        which = np.empty(CHUNK, dtype=np.int32)
+        at = np.empty((3, CHUNK), dtype=np.float32)
+        off = np.empty((3, CHUNK), dtype=np.float32)
+        along = np.empty(CHUNK, dtype=np.float32)
+        square = np.empty(CHUNK, dtype=np.float32)
+        field = np.empty((pairs, 3, CHUNK), dtype=np.float32)
+        up = np.empty((pairs, CHUNK), dtype=np.float32)
+        out = np.empty((pairs, CHUNK), dtype=np.float32)
+        for m in range(left):
+            which[m] = first + m
+        for p in range(positions):
+            for m in range(left):
+                for c in range(3):
+                    at[c, m] = points[c, which[m]]
+            field[:, :, :left] = np.float32(0.0)
+            for e in range(lines):
+                ax, ay, az = axis[p, e, 0], axis[p, e, 1], axis[p, e, 2]
+                sx, sy, sz = start[p, e, 0], start[p, e, 1], start[p, e, 2]
+                floor = least[e]
+                for m in range(left):
+                    x, y, z = at[0, m] - sx, at[1, m] - sy, at[2, m] - sz
+                    t = x * ax + y * ay + z * az
+                    x, y, z = x - t * ax, y - t * ay, z - t * az
+                    off[0, m], off[1, m], off[2, m] = x, y, z
+                    along[m] = t
+                    square[m] = max(x * x + y * y + z * z, floor)
+                up[:, :left] = np.float32(0.0)
+                out[:, :left] = np.float32(0.0)
+                for k in range(count):
+                    _add_node(along[:left], square[:left], nodes[p, e, k], jumps[p, :, e, k], up, out)
+                for q in range(pairs):
+                    for m in range(left):
+                        a, b = up[q, m], out[q, m] / square[m]
+                        field[q, 0, m] += b * off[0, m] - a * ax
+                        field[q, 1, m] += b * off[1, m] - a * ay
+                        field[q, 2, m] += b * off[2, m] - a * az
+            kept = 0
+            for m in range(left):
+                top = np.float32(0.0)
+                for q in range(pairs):
+                    top = max(top, field[q, 0, m] ** 2 + field[q, 1, m] ** 2 + field[q, 2, m] ** 2)
+                if top >= limit * limit:
+                    hit[which[m]] = 1
+                else:
+                    which[kept] = which[m]
+                    kept += 1
+            left = kept
+            if left == 0:
+                break
+
+
+def field_passes(
+    points: Float32, origin_mm: FloatArray, lines: Sequence[ElectrodeLine], pairs: Sequence[Pair], limit_v_per_cm: float
+) -> NDArray[np.uint8]:
+    """Return 1 for the points at which any firing at any pull-back position passes a limit.
+
+    Args:
+        points: Places [mm] from `origin_mm`, shape (3, n).
+        origin_mm: Frame `ct`; near the points, so that single precision is enough.
+        lines: Electrodes, frame `ct`.
+        pairs: Two of them, and the voltage [V].
+        limit_v_per_cm: Field to pass.
+    """
+    positions, indices = indexed(lines, pairs)
+    start, nodes, jumps = [], [], []
+    for p in range(positions):
+        charges = LineCharges.of(lines, p, SEGMENTS)
+        shares, _ = firing_shares(charges.net_mm, charges.ohmic_v(), indices)
+        density = np.einsum("pb,bes->pes", shares, charges.density)
+        start.append(charges.start_mm - origin_mm)
+        nodes.append(charges.nodes_mm)
+        jumps.append(np.diff(density, axis=-1, prepend=0.0, append=0.0))
+    axes = np.array([line.axis for line in lines], dtype=np.float32)
+    hit = np.zeros(points.shape[1], dtype=np.uint8)
+    _passing(
+        points,
+        np.array(start, dtype=np.float32),
+        np.repeat(axes[None], positions, axis=0),
+        np.array(nodes, dtype=np.float32),
+        np.array([line.radius_mm**2 for line in lines], dtype=np.float32),
+        np.array(jumps, dtype=np.float32),
+        np.float32(0.1 * limit_v_per_cm),
+        hit,
+    )
+    return hit
+
+
+class _Reduced:
+    """The points that were asked for last, each once, in single precision; the arrays are kept to know them again."""
+
+    def __init__(self, tumour_ct_mm: FloatArray, margin_ct_mm: FloatArray) -> None:
+        self.tumour_ct_mm, self.margin_ct_mm = tumour_ct_mm, margin_ct_mm
+        both = np.concatenate([tumour_ct_mm, margin_ct_mm])
+        self.origin_mm: FloatArray = both.mean(axis=0)
+        _, first, inverse = np.unique(np.round(both, 6), axis=0, return_index=True, return_inverse=True)
+        self.points: Float32 = np.ascontiguousarray((both[first] - self.origin_mm).T.astype(np.float32))
+        inverse = inverse.reshape(-1)
+        count = len(tumour_ct_mm)
+        # How often each point counts, so that a percentage is one product.
+        self.weights: FloatArray = np.stack(
+            [np.bincount(part, minlength=len(first)) / len(part) for part in (inverse[:count], inverse[count:])]
+        )
+
+
+_last: list[_Reduced] = []
+
+
+def _reduced(tumour_ct_mm: FloatArray, margin_ct_mm: FloatArray) -> _Reduced:
+    for kept in _last:
+        if kept.tumour_ct_mm is tumour_ct_mm and kept.margin_ct_mm is margin_ct_mm:
+            return kept
+    _last[:] = [_Reduced(tumour_ct_mm, margin_ct_mm)]
+    return _last[0]
+
+
+def coverage(
+    tumour_points: FloatArray,
+    margin_points: FloatArray,
+    lines: Sequence[ElectrodeLine],
+    pairs: Sequence[Pair],
+    threshold_v_per_cm: float,
+) -> tuple[float, float]:
+    """Return the percentages of tumour and of tumour + margin at which the largest field passes the threshold.
+
+    Points that are handed over again (the same arrays, unchanged) are not prepared again.
+
+    Args:
+        tumour_points: Frame `ct` [mm], shape (n, 3).
+        margin_points: Tumour + margin, shape (m, 3).
+        lines: Electrodes, frame `ct`.
+        pairs: Two electrodes and the voltage [V] between them; they fire one after another, at each position.
+        threshold_v_per_cm: Field to pass.
+
+    Raises:
+        InvalidInputError: See `line_charges.indexed`.
+    """
+    reduced = _reduced(tumour_points, margin_points)
+    hit = field_passes(reduced.points, reduced.origin_mm, lines, pairs, threshold_v_per_cm)
+    tumour, margin = 100.0 * (reduced.weights @ hit)
+    return float(tumour), float(margin)

@@ -1,0 +1,192 @@
+"""The protocol: every limit that planning and the verdict apply, each with its source, and who may be treated.
+
+`(recalled)` marks a figure that is widely quoted but was not read in the original. Nothing here is medical advice.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from guidance.case.case import Eligibility
+from kinematics.errors import InvalidInputError
+from kinematics.value import Value
+
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+
+_ASCENDING = (
+    ("spacing_min_mm", "spacing_max_mm"),
+    ("voltage_per_distance_min_v_per_cm", "voltage_per_distance_v_per_cm", "voltage_per_distance_max_v_per_cm"),
+    ("voltage_min_v", "voltage_max_v"),
+    ("angle_warn_deg", "angle_max_deg"),
+    ("depth_mismatch_warn_mm", "depth_mismatch_max_mm"),
+    ("spacing_error_warn_mm", "spacing_error_max_mm"),
+    ("hit_probability_warn", "hit_probability_max"),
+)
+
+
+class Protocol(Value):
+    """Limits of one treatment protocol. Valid once constructed: ordered, and every limit has a source.
+
+    Raises:
+        InvalidInputError: A limit that is not positive, a least value above its largest, a limit without source.
+    """
+
+    name: str = Field(min_length=1)
+    spacing_min_mm: Positive
+    spacing_max_mm: Positive
+    voltage_per_distance_v_per_cm: Positive
+    """What a pair is fired at."""
+    voltage_per_distance_min_v_per_cm: Positive
+    voltage_per_distance_max_v_per_cm: Positive
+    voltage_min_v: Positive
+    voltage_max_v: Positive
+    current_max_a: Positive
+    angle_warn_deg: Positive
+    """In degrees, as is the next: a person reads them off the protocol."""
+    angle_max_deg: Positive
+    depth_mismatch_warn_mm: Positive
+    depth_mismatch_max_mm: Positive
+    spacing_error_warn_mm: Positive
+    spacing_error_max_mm: Positive
+    hit_probability_warn: Probability
+    """That a shaft of the plan touches any forbidden structure."""
+    hit_probability_max: Probability
+    registration_p95_max_mm: Positive
+    """Predicted 95 % radial error at the tumour."""
+    tip_p95_max_mm: Positive
+    """Predicted 95 % error of a tip, all sources."""
+    threshold_v_per_cm: Positive
+    """Field above which tissue counts as ablated."""
+    coverage_tumour_min_percent: Percent
+    coverage_margin_min_percent: Percent
+    """Of tumour + margin."""
+    tumour_diameter_max_mm: Positive
+    margin_mm: Positive
+    """Round the tumour; counted without vessel lumen, bowel and what lies outside the body."""
+    sources: dict[str, str]
+    """Field name → where the figure comes from."""
+
+    @model_validator(mode="after")
+    def _ordered_and_sourced(self) -> Self:
+        for names in _ASCENDING:
+            values = [getattr(self, name) for name in names]
+            if values != sorted(values):
+                raise InvalidInputError(f"{', '.join(names)} are not in ascending order", value=values)
+        limits = set(type(self).model_fields) - {"name", "sources"}
+        if limits != set(self.sources):
+            raise InvalidInputError(
+                "every limit of a protocol names its source, and nothing else does",
+                value=sorted(limits ^ set(self.sources)),
+                remedy="give each limit an entry under sources; say 'default of this project' where there is none",
+            )
+        return self
+
+
+class EligibilityResult(Value):
+    """Whether the treatment may be planned: it may when there are no refusals."""
+
+    refusals: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+_ABSOLUTE = {
+    "ventricular_arrhythmia": "ventricular arrhythmia (absolute contraindication, Delphi consensus 2024)",
+    "implanted_cardiac_stimulator": "implanted cardiac stimulator (absolute contraindication, Delphi consensus 2024)",
+    "heart_failure_nyha_4": "heart failure NYHA 4 (absolute contraindication, Delphi consensus 2024)",
+    "severe_ascites": "severe ascites (absolute contraindication, Delphi consensus 2024)",
+}
+_INTERLOCKS = {
+    "ecg_synchronisation": "no ECG synchronisation: pulses must fall in the refractory period (NICE IPG579 3.4)",
+    "anaesthesia_with_muscle_blockade": "no general anaesthesia with muscle blockade (NICE IPG579 3.3)",
+}
+_RELATIVE = {
+    "atrial_fibrillation": "atrial fibrillation (relative contraindication, WJG 2023;29:223 table 2)",
+    "coronary_disease": "coronary disease (relative contraindication, WJG 2023;29:223 table 2)",
+    "metal_in_zone": "metal in the zone (relative contraindication, WJG 2023;29:223 table 2)",
+    "liver_failure": "liver failure (relative contraindication, WJG 2023;29:223 table 2)",
+}
+
+
+def eligibility(answers: Eligibility) -> EligibilityResult:
+    """Return the named refusals (absolute contraindications, open interlocks) and warnings (relative ones)."""
+    said = answers.model_dump()
+    return EligibilityResult(
+        refusals=(
+            *(sentence for name, sentence in _ABSOLUTE.items() if said[name]),
+            *(sentence for name, sentence in _INTERLOCKS.items() if not said[name]),
+        ),
+        warnings=tuple(sentence for name, sentence in _RELATIVE.items() if said[name]),
+    )
+
+
+OURS = "default of this project"
+DELPHI = "Delphi consensus for pancreatic IRE 2024 (PMID 38993594)"
+DELPHI_RATIO = f"{DELPHI}: 1500 V/cm"
+
+PANCREAS_IRE_DEFAULT = Protocol(
+    name="pancreas-ire-default",
+    spacing_min_mm=10.0,
+    spacing_max_mm=20.0,
+    voltage_per_distance_v_per_cm=1500.0,
+    voltage_per_distance_min_v_per_cm=1000.0,
+    voltage_per_distance_max_v_per_cm=1700.0,
+    voltage_min_v=500.0,
+    voltage_max_v=3000.0,
+    current_max_a=50.0,
+    angle_warn_deg=5.0,
+    angle_max_deg=10.0,
+    depth_mismatch_warn_mm=5.0,
+    depth_mismatch_max_mm=10.0,
+    spacing_error_warn_mm=3.0,
+    spacing_error_max_mm=5.0,
+    hit_probability_warn=0.01,
+    hit_probability_max=0.05,
+    registration_p95_max_mm=2.0,
+    tip_p95_max_mm=5.0,
+    threshold_v_per_cm=500.0,
+    coverage_tumour_min_percent=98.0,
+    coverage_margin_min_percent=90.0,
+    tumour_diameter_max_mm=50.0,
+    margin_mm=5.0,
+    sources={
+        "spacing_min_mm": f"{DELPHI}: 10–20 mm",
+        "spacing_max_mm": f"{DELPHI}: 10–20 mm; Sci Rep 2020, s41598-020-78660-0: 15–20 mm ideal",
+        "voltage_per_distance_v_per_cm": DELPHI_RATIO,
+        "voltage_per_distance_min_v_per_cm": f"{DELPHI_RATIO} is the aim; the least value is a {OURS}",
+        "voltage_per_distance_max_v_per_cm": "Kos 2015, Radiol Oncol 49:234: 1500–1700 V/cm",
+        "voltage_min_v": f"device limit (recalled); {OURS}",
+        "voltage_max_v": "device limit (recalled); studies to 3000 V, Ben-David, AJR 2012",
+        "current_max_a": "device limit (recalled)",
+        "angle_warn_deg": f"no consensus found; {OURS}, from the field's sensitivity",
+        "angle_max_deg": f"no consensus found; {OURS}, from the field's sensitivity",
+        "depth_mismatch_warn_mm": f"equal depth: IJCARS 2022, 10.1007/s11548-022-02618-y; the number is a {OURS}",
+        "depth_mismatch_max_mm": f"equal depth: IJCARS 2022, 10.1007/s11548-022-02618-y; the number is a {OURS}",
+        "spacing_error_warn_mm": OURS,
+        "spacing_error_max_mm": OURS,
+        "hit_probability_warn": OURS,
+        "hit_probability_max": OURS,
+        "registration_p95_max_mm": OURS,
+        "tip_p95_max_mm": OURS,
+        "threshold_v_per_cm": "no in-vivo value is agreed for the pancreas; liver 500–600 V/cm by CT, TCRT 2025, "
+        f"10.1177/15330338251384207; {OURS}",
+        "coverage_tumour_min_percent": OURS,
+        "coverage_margin_min_percent": OURS,
+        "tumour_diameter_max_mm": "WJG 2023;29:223, table 2",
+        "margin_mm": "NICE IPG579 asks for an appropriate margin; 5–10 mm (recalled)",
+    },
+)
+
+_KNOWN = {p.name: p for p in (PANCREAS_IRE_DEFAULT,)}
+
+
+def named(name: str) -> Protocol:
+    """Return the protocol called `name`. Raises InvalidInputError, listing the names there are."""
+    if name not in _KNOWN:
+        raise InvalidInputError(
+            f"there is no protocol called {name!r}", remedy="use one of: " + ", ".join(sorted(_KNOWN))
+        )
+    return _KNOWN[name]

@@ -1,0 +1,196 @@
+"""Each interlock by itself: closed when all is well, open by its own reason, and only by that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from guidance.case.case import Case, Eligibility
+from guidance.planning.plan import Clearance, Plan, PlannedElectrode, PlannedInsertion, PlanStatus
+from guidance.procedure.interlocks import GATE_RESERVE_S, broken, insertion_time_s
+from guidance.scene import BreathingGate, ElectrodeDevice, MotionLimits, SuiteDescription
+from kinematics.frames import Transform
+from registration.budget import ErrorBudget
+from registration.registration import Registration, TrePrediction
+
+
+class Scene(NamedTuple):
+    """What `broken` is asked about."""
+
+    plan: Plan
+    approved: str
+    registration: Registration
+    case: Case
+    suite: SuiteDescription
+
+    def reasons(self) -> tuple[str, ...]:
+        return broken(*self)
+
+    def with_plan(self, **changes: Any) -> Scene:
+        """Return the scene with a changed plan, approved as changed."""
+        plan = self.plan.model_copy(update=changes)
+        return self._replace(plan=plan, approved=plan.sha256())
+
+    def with_suite(self, **changes: Any) -> Scene:
+        return self._replace(suite=self.suite.model_copy(update=changes))
+
+    def with_answers(self, **answers: bool) -> Scene:
+        """Return the scene with another eligibility, and a plan that was made for it."""
+        description = self.case.description.model_copy(update={"eligibility": Eligibility(**answers)})
+        case = Case(description, self.case.ct, self.case.labels, self.case.body)
+        return self.with_plan(case_sha256=description.sha256())._replace(case=case)
+
+
+def electrode(name: str, depth_mm: float) -> PlannedElectrode:
+    """Return a straight electrode."""
+    return PlannedElectrode(
+        id=name,
+        entry_ct_mm=[0.0, 0.0, 0.0],
+        tip_ct_mm=[0.0, depth_mm, 0.0],
+        exposure_mm=15.0,
+        depth_mm=depth_mm,
+        pull_back_mm=(0.0,),
+        clearance=Clearance(structure="none", mm=9.0),
+        hit_probability=0.0,
+        tre_p95_mm=2.0,
+    )
+
+
+@pytest.fixture
+def scene(box_case: Case) -> Scene:
+    """All is well: two needles, 90 and 72 mm deep."""
+    registration = Registration(
+        T_robot_ct=Transform.of("robot", "ct", np.eye(3), (100.0, 20.0, -5.0)),
+        accepted=True,
+        reasons=(),
+        fre_mm=0.3,
+        tre_p95_mm=TrePrediction(tumour=0.9, entry_region=1.1),
+        covariance=np.eye(6),
+        covariance_point_ct_mm=(1.0, 2.0, 3.0),
+        covariance_sources={},
+        fiducials=(),
+        budget=ErrorBudget(),
+    )
+    plan = Plan(
+        status=PlanStatus.OK,
+        reasons=(),
+        electrodes=(electrode("E1", 90.0), electrode("E2", 72.0)),
+        order=("E2", "E1"),
+        insertions=tuple(
+            PlannedInsertion(electrode=name, roll_deg=0.0, q_rad=np.zeros((2, 7))) for name in ("E1", "E2")
+        ),
+        case_sha256=box_case.description.sha256(),
+        registration_sha256=registration.sha256(),
+    )
+    return Scene(plan, plan.sha256(), registration, box_case, SuiteDescription())
+
+
+def test_nothing_is_broken_when_all_is_well(scene: Scene) -> None:
+    """The plan may move."""
+    assert scene.reasons() == ()
+
+
+def no_plan(scene: Scene) -> Scene:
+    """Infeasible, and empty: its emptiness is no second reason."""
+    return scene.with_plan(
+        status=PlanStatus.INFEASIBLE,
+        reasons=("no array fits", "the arm cannot reach"),
+        electrodes=(),
+        order=(),
+        insertions=(),
+    )
+
+
+def another_registration(scene: Scene) -> Scene:
+    return scene._replace(registration=scene.registration.model_copy(update={"fre_mm": 0.31}))
+
+
+def refused_registration(scene: Scene) -> Scene:
+    """A refusal that the plan was nevertheless made on."""
+    refused = scene.registration.model_copy(
+        update={"accepted": False, "reasons": ("tumour 2.4 mm, limit 2.0 mm", "entry 2.2 mm")}
+    )
+    return scene._replace(registration=refused).with_plan(registration_sha256=refused.sha256())
+
+
+def another_case(scene: Scene) -> Scene:
+    description = scene.case.description.model_copy(update={"name": "another"})
+    return scene._replace(case=Case(description, scene.case.ct, scene.case.labels, scene.case.body))
+
+
+BROKEN: dict[str, tuple[Callable[[Scene], Scene], str]] = {
+    "no plan": (no_plan, "there is no plan: no array fits; the arm cannot reach"),
+    "not approved": (lambda s: s._replace(approved="f" * 64), "is not the one that was approved (ffffffffffff)"),
+    "refused": (refused_registration, "the registration was not accepted: tumour 2.4 mm, limit 2.0 mm; entry 2.2 mm"),
+    "another registration": (another_registration, "made on another registration"),
+    "another case": (another_case, "made for another case"),
+    "another device": (
+        lambda s: s.with_suite(device=ElectrodeDevice(name="250 mm needle", usable_length_mm=250.0)),
+        "the plan is for 19 G electrode, 150 mm, the suite has 250 mm needle",
+    ),
+    "no ECG": (lambda s: s.with_answers(ecg_synchronisation=False), "not synchronised to the ECG"),
+    "awake": (
+        lambda s: s.with_answers(anaesthesia_with_muscle_blockade=False),
+        "no anaesthesia with muscle blockade",
+    ),
+    "no electrode": (lambda s: s.with_plan(electrodes=(), order=(), insertions=()), "the plan has no electrode"),
+    "short order": (lambda s: s.with_plan(order=("E2",)), "order does not name each electrode once"),
+    "twice": (lambda s: s.with_plan(order=("E2", "E1", "E2")), "order does not name each electrode once"),
+    "stranger": (lambda s: s.with_plan(order=("E2", "E3")), "order does not name each electrode once"),
+    "no arm path": (lambda s: s.with_plan(insertions=s.plan.insertions[1:]), "not one arm path for each electrode"),
+    "two arm paths": (
+        lambda s: s.with_plan(insertions=(*s.plan.insertions, s.plan.insertions[0])),
+        "not one arm path for each electrode",
+    ),
+    "short apnoea": (
+        lambda s: s.with_suite(gate=BreathingGate(apnoea_s=20.0)),
+        "E1 needs 20.5 s in tissue, the apnoea lasts 20.0 s and 1.0 s of it is kept in reserve",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_one_broken_rule_is_one_reason(scene: Scene, name: str) -> None:
+    """Each rule refuses alone, with its own sentence and numbers."""
+    change, expected = BROKEN[name]
+    (reason,) = change(scene).reasons()
+    assert expected in reason
+
+
+def test_every_broken_rule_is_named_in_order(scene: Scene) -> None:
+    """Nothing is hidden behind the first reason; each needle that is too deep has its own."""
+    worse = scene.with_plan(order=()).with_suite(gate=BreathingGate(apnoea_s=5.0))._replace(approved="0" * 64)
+    reasons = another_case(another_registration(worse)).reasons()
+    words = ("not the one", "another registration", "another case", "order", "E1 needs", "E2 needs")
+    assert len(reasons) == len(words)
+    for reason, word in zip(reasons, words, strict=True):
+        assert word in reason
+
+
+def test_the_hashes_that_are_shown_are_those_of_the_two_plans(scene: Scene) -> None:
+    """The operator sees which plan is loaded and which one was approved, by their first twelve digits."""
+    other = scene.plan.model_copy(update={"order": ("E1", "E2")})
+    (reason,) = scene._replace(plan=other).reasons()
+    assert f"the plan {other.sha256()[:12]} is not" in reason
+    assert f"({scene.approved[:12]})" in reason
+
+
+@pytest.mark.parametrize("over", [-1e-6, 1e-6])
+def test_the_apnoea_must_hold_the_insertion_and_a_second_more(scene: Scene, over: float) -> None:
+    """At the edge: 1 s must be left when the deepest needle is in, and no more is asked."""
+    needed = insertion_time_s(90.0, scene.suite) + GATE_RESERVE_S
+    assert GATE_RESERVE_S == 1.0
+    reasons = scene.with_suite(gate=BreathingGate(apnoea_s=needed - over)).reasons()
+    assert [r[:3] for r in reasons] == (["E1 "] if over > 0.0 else [])
+
+
+def test_time_in_tissue_is_that_of_a_line_at_the_share_of_the_limit() -> None:
+    """95 mm at 95 % of 5 mm/s is 20 s, and half a second to let go; twice the speed halves the way."""
+    suite = SuiteDescription()
+    assert insertion_time_s(90.0, suite) == pytest.approx(20.5)
+    assert insertion_time_s(71.0, suite) == pytest.approx(16.5)
+    fast = suite.model_copy(update={"motion": MotionLimits(tissue_speed_mm_s=10.0)})
+    assert insertion_time_s(90.0, fast) == pytest.approx(10.5)

@@ -1,0 +1,139 @@
+"""The protocol: its limits hang together, each has a source, and who may not be treated is told why."""
+
+from __future__ import annotations
+
+import pytest
+
+from guidance.case.case import Eligibility
+from guidance.protocol import PANCREAS_IRE_DEFAULT, Protocol, eligibility, named
+from kinematics.errors import InvalidInputError
+
+
+def _with(**changes: object) -> Protocol:
+    return Protocol(**{**PANCREAS_IRE_DEFAULT.model_dump(), **changes})
+
+
+def test_the_default_is_found_by_its_name() -> None:
+    """A case that names nothing else gets the figures of the domain's table."""
+    protocol = named("pancreas-ire-default")
+    assert (protocol.spacing_min_mm, protocol.spacing_max_mm) == (10.0, 20.0)
+    assert protocol.voltage_per_distance_v_per_cm == 1500.0
+    assert (protocol.voltage_max_v, protocol.current_max_a) == (3000.0, 50.0)
+    assert (protocol.coverage_tumour_min_percent, protocol.coverage_margin_min_percent) == (98.0, 90.0)
+    assert (protocol.hit_probability_warn, protocol.hit_probability_max) == (0.01, 0.05)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    """The person who mistyped sees what there is."""
+    with pytest.raises(InvalidInputError, match="liver-ire.*pancreas-ire-default"):
+        named("liver-ire")
+
+
+def test_every_limit_has_a_source_and_what_was_not_read_says_so() -> None:
+    """No figure without an origin; device limits are quoted from memory, and say so."""
+    protocol = named("pancreas-ire-default")
+    assert set(protocol.sources) == set(Protocol.model_fields) - {"name", "sources"}
+    assert all(protocol.sources.values())
+    assert "(recalled)" in protocol.sources["current_max_a"]
+    assert "(recalled)" in protocol.sources["voltage_max_v"]
+    assert "Delphi" in protocol.sources["spacing_min_mm"]
+    assert protocol.sources["tip_p95_max_mm"] == "default of this project"
+
+
+def test_a_limit_without_source_is_refused() -> None:
+    """A site that adds a limit says where it comes from."""
+    sources = dict(PANCREAS_IRE_DEFAULT.sources)
+    del sources["margin_mm"]
+    with pytest.raises(InvalidInputError, match="names its source.*margin_mm"):
+        _with(sources=sources)
+    with pytest.raises(InvalidInputError, match="names its source.*marginn_mm"):
+        _with(sources={**PANCREAS_IRE_DEFAULT.sources, "marginn_mm": "typing"})
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"spacing_min_mm": 20.5}, "spacing_min_mm, spacing_max_mm"),
+        ({"voltage_min_v": 3000.5}, "voltage_min_v, voltage_max_v"),
+        ({"voltage_per_distance_v_per_cm": 999.0}, "voltage_per_distance_min_v_per_cm"),
+        ({"voltage_per_distance_v_per_cm": 1701.0}, "voltage_per_distance_max_v_per_cm"),
+        ({"angle_warn_deg": 11.0}, "angle_warn_deg"),
+        ({"depth_mismatch_warn_mm": 11.0}, "depth_mismatch_warn_mm"),
+        ({"spacing_error_warn_mm": 6.0}, "spacing_error_warn_mm"),
+        ({"hit_probability_warn": 0.06}, "hit_probability_warn"),
+    ],
+)
+def test_limits_out_of_order_are_refused(change: dict[str, float], names: str) -> None:
+    """A least value above the largest, or a warning beyond its limit, is named."""
+    with pytest.raises(InvalidInputError, match=f"{names}.*ascending"):
+        _with(**change)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("spacing_min_mm", 0.0),
+        ("current_max_a", -1.0),
+        ("threshold_v_per_cm", float("nan")),
+        ("tumour_diameter_max_mm", float("inf")),
+        ("coverage_tumour_min_percent", 100.5),
+        ("hit_probability_max", 1.5),
+        ("name", ""),
+    ],
+)
+def test_a_limit_that_cannot_be_is_refused(name: str, value: object) -> None:
+    """Zero, negative, NaN, infinite, more than all: each is named."""
+    with pytest.raises(InvalidInputError, match=name):
+        _with(**{name: value})
+
+
+def test_limits_that_touch_are_in_order() -> None:
+    """A warning at the limit itself is a protocol without warnings, not an error."""
+    assert _with(angle_warn_deg=10.0).angle_warn_deg == 10.0
+
+
+def test_an_eligible_patient_is_told_nothing() -> None:
+    """The default answers refuse nothing and warn of nothing."""
+    found = eligibility(Eligibility())
+    assert found.refusals == () and found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "value", "words"),
+    [
+        ("ventricular_arrhythmia", True, "ventricular arrhythmia"),
+        ("implanted_cardiac_stimulator", True, "implanted cardiac stimulator"),
+        ("heart_failure_nyha_4", True, "NYHA 4"),
+        ("severe_ascites", True, "severe ascites"),
+        ("ecg_synchronisation", False, "no ECG synchronisation"),
+        ("anaesthesia_with_muscle_blockade", False, "muscle blockade"),
+    ],
+)
+def test_each_absolute_contraindication_is_its_own_refusal(answer: str, value: bool, words: str) -> None:
+    """One answer, one refusal that names it, and no warning."""
+    found = eligibility(Eligibility(**{answer: value}))
+    assert len(found.refusals) == 1 and words in found.refusals[0]
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("atrial_fibrillation", "atrial fibrillation"),
+        ("coronary_disease", "coronary disease"),
+        ("metal_in_zone", "metal in the zone"),
+        ("liver_failure", "liver failure"),
+    ],
+)
+def test_each_relative_contraindication_is_its_own_warning(answer: str, words: str) -> None:
+    """One answer, one warning that names it, and no refusal."""
+    found = eligibility(Eligibility(**{answer: True}))
+    assert len(found.warnings) == 1 and words in found.warnings[0]
+    assert found.refusals == ()
+
+
+def test_every_question_counts() -> None:
+    """No answer is asked for and then ignored: the worst patient hears of each."""
+    worst = {name: not field.default for name, field in Eligibility.model_fields.items()}
+    found = eligibility(Eligibility(**worst))
+    assert len(found.refusals) + len(found.warnings) == len(worst) == 10

@@ -1,0 +1,24 @@
+"""The collision meshes of the real arm, as shipped with `rtbdata`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+
+from kinematics.arrays import FloatArray
+
+FOLDER = "xacro/kuka_description/kuka_lbr_iiwa/meshes/lbr_iiwa_14_r820/collision"
+NAMES = ("base_link", *(f"link_{n}" for n in range(1, 8)))
+
+
+@lru_cache(maxsize=8)
+def vertices_mm(link: int) -> FloatArray:
+    """Return the distinct vertices of base (0) or a link (1 to 7) in its own frame, from the binary STL."""
+    content = files("rtbdata").joinpath(FOLDER, f"{NAMES[link]}.stl").read_bytes()
+    count = int.from_bytes(content[80:84], "little")
+    facets = np.frombuffer(
+        content[84:], dtype=np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("rest", "<u2")]), count=count
+    )
+    return np.unique(facets["corners"].reshape(-1, 3).astype(np.float64), axis=0) * 1000.0
