@@ -209,7 +209,7 @@ def status_of(arguments: list[str]) -> int:
         print("needlework: stopped at your request; the steps that were done are kept.", file=sys.stderr)
         return REFUSED
     except TyperException as error:
-        error.show()
+        print(f"needlework: {error.format_message()} See needlework --help.", file=sys.stderr)
         return REFUSED
     except Exception:  # noqa: BLE001 - the last line of defence: said as an internal error
         traceback.print_exc()

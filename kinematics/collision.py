@@ -21,7 +21,7 @@ from kinematics.forward import link_frames
 from kinematics.frames import Transform
 from kinematics.tool import NeedleTool
 
-LINK_CAPSULES_MM = np.array(
+LINK_CAPSULES_MM = read_only(
     [
         [-37.0, 0.0, 67.0, 29.0, 0.0, 47.0, 134.0],
         [0.0, 0.0, 181.0, 0.0, -30.0, 361.0, 91.5],

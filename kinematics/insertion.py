@@ -35,6 +35,7 @@ from kinematics.inverse import NominalArm, nominal_arm, reach_reason
 from kinematics.inverse_loops import BRANCHES, SLOPPY_MM
 from kinematics.tool import NeedleTool
 from kinematics.units import deg_from_rad, rad_from_deg
+from kinematics.wrist import wrist_shell
 
 LIMIT_MARGIN_RAD = rad_from_deg(2.0)
 """Kept from every joint limit."""
@@ -126,14 +127,15 @@ def plan_insertion(
     rows = math.ceil((approach_mm + depth_mm) / step_mm - 1e-9) + 1
     places = np.linspace(-approach_mm, depth_mm, max(rows, 2))
     tips = entry + places[:, None] * axis
-    away = tips[:, None] - (tool_mm + nominal.lengths_mm[3]) * axis - np.array([0.0, 0.0, nominal.lengths_mm[0]])
-    wrist_mm = np.linalg.norm(away, axis=-1)
-    far, near = float(wrist_mm.max()), float(wrist_mm.min())
-    if far > float(nominal.lengths_mm[1] + nominal.lengths_mm[2]):
+    shell = wrist_shell(model, tool, LIMIT_MARGIN_RAD)
+    near, far = (float(v[0]) for v in shell.distances_mm(tips[-1:], -axis[None], np.array([approach_mm + depth_mm])))
+    if far > shell.farthest_mm:
         return _none(InsertionStatus.UNREACHABLE, (reach_reason(far, nominal),))
-    folded = _folded_mm(model, nominal)
-    if near < folded - SLOPPY_MM:
-        reason = f"the wrist would come within {near:.0f} mm of the shoulder, joint 4 lets it come to {folded:.0f} mm"
+    if near < shell.nearest_mm - SLOPPY_MM:
+        reason = (
+            f"the wrist would come within {near:.0f} mm of the shoulder, "
+            f"joint 4 lets it come to {shell.nearest_mm:.0f} mm"
+        )
         return _none(InsertionStatus.JOINT_LIMITS, (reason,))
     search = _Search(model, tool, scene, nominal, margins or Margins(), tips, axis, tool_mm)
     path = _none(InsertionStatus.JUMP, ())
@@ -259,13 +261,6 @@ def _line(entry_mm: FloatArray, tip_mm: FloatArray) -> tuple[FloatArray, FloatAr
     if depth_mm < 1e-6:
         raise InvalidInputError("entry and tip are the same point", value=depth_mm, unit="mm", frame="robot")
     return entry, (tip - entry) / depth_mm, depth_mm
-
-
-def _folded_mm(model: ArmModel, nominal: NominalArm) -> float:
-    """Return the least distance [mm] of wrist and shoulder that the elbow's limits, less the margin, allow."""
-    bend = min(max(-float(model.q_min_rad[3]), float(model.q_max_rad[3])) - LIMIT_MARGIN_RAD, math.pi)
-    upper, lower = float(nominal.lengths_mm[1]), float(nominal.lengths_mm[2])
-    return math.sqrt(upper**2 + lower**2 + 2.0 * upper * lower * math.cos(bend))
 
 
 def _none(status: InsertionStatus, reasons: tuple[str, ...]) -> InsertionPath:

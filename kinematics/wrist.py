@@ -15,7 +15,7 @@ from kinematics.tool import NeedleTool
 
 @dataclass(frozen=True, eq=False)
 class WristShell:
-    """Distances of the wrist from the shoulder that the elbow allows, for a tool whose needle lies on the flange's axis.
+    """How far the wrist may be from the shoulder, for a tool whose needle lies on the flange's axis.
 
     The wrist then lies on the needle's line whatever the roll: `tip_to_wrist_mm` behind the tip.
 

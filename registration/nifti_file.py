@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -43,14 +44,11 @@ def _promised_bytes(header: bytes) -> int | None:
     for order in "<>":
         if struct.unpack_from(order + "i", header, 0)[0] == 348:
             axes, *sizes = struct.unpack_from(order + "8h", header, 40)
-            bits = struct.unpack_from(order + "h", header, 72)[0]
-            offset = struct.unpack_from(order + "f", header, 108)[0]
+            bits = int(struct.unpack_from(order + "h", header, 72)[0])
+            offset = int(struct.unpack_from(order + "f", header, 108)[0])
             if not 1 <= axes <= 7 or min(sizes[:axes]) < 1 or bits < 1:
                 return None
-            count = 1
-            for size in sizes[:axes]:
-                count *= size
-            return int(offset) + count * bits // 8
+            return offset + math.prod(int(s) for s in sizes[:axes]) * bits // 8
     return None
 
 

@@ -56,7 +56,8 @@ class Volume:
     @property
     def spacing_mm(self) -> FloatArray:
         """Voxel spacing [mm] along i, j, k, shape (3,)."""
-        return np.linalg.norm(self.affine[:3, :3], axis=0)
+        spacing: FloatArray = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return spacing
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -193,11 +193,11 @@ def run_trials(
             for s in range(seed, seed + trials)
         }
         for future in as_completed(futures):
-            error = future.exception()
-            if error is None:
+            fault = future.exception()
+            if fault is None:
                 done.append(future.result())
             else:
-                done.append(Trial(seed=futures[future], passed=False, failure=f"{type(error).__name__}: {error}"))
+                done.append(Trial(seed=futures[future], passed=False, failure=f"{type(fault).__name__}: {fault}"))
             if progress is not None:
                 progress("trials", len(done) / trials)
     if cluster is not None:

@@ -11,13 +11,13 @@ import numpy as np
 
 from guidance.case.body import body_mask
 from guidance.case.case import Case, CaseDescription, Structure
+from guidance.case.landmarks import check_densities, check_sides
 from guidance.case.roles import structure_of
 from kinematics.errors import InvalidInputError
 from registration.volume import Volume, read_image
 from sim.abdominal_wall import add_wall, cavity_mask
 from sim.arteries import add_arteries
 from sim.label_canvas import LabelCanvas
-from sim.landmarks import check_landmarks
 from sim.lidc_source import CT, LABELS, TABLE, WHEEL
 from sim.mesenteric_vein import Tube, add_mesenteric_vein
 from sim.tumour_site import LESION_HU, TUMOUR, TumourSite, find_site, lesion_image
@@ -87,7 +87,8 @@ def derive(name: str, images: SourceImages, progress: Progress) -> Case:
         InvalidInputError: Mirrored, turned or mismatched images, or anatomy that cannot be found.
     """
     progress(STAGE, 0.0)
-    sides = check_landmarks(images.ct, images.labels, images.names)
+    sides = check_sides(images.labels, images.names)
+    check_densities(images.ct, images.labels, images.names)
     part = crop_to_abdomen(images)
     canvas = LabelCanvas(part.ct, part.labels.voxels.copy(), dict(part.names))
     body = body_mask(part.ct)

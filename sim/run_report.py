@@ -13,7 +13,7 @@ from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.pulses import firing_pairs
 from guidance.ablation.treatment import TreatmentResult, predict
 from guidance.case.pictures import vessel_pictures
-from guidance.planning.plan import CoveragePoint, Plan, PlanStatus
+from guidance.planning.plan import Plan, PlanStatus
 from guidance.procedure.execution import Execution
 from guidance.procedure.journal import Journal
 from guidance.report.dicom_export import write_dicom
@@ -72,7 +72,7 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
         pictures=vessel_pictures(procedure.case),
         budget=procedure.settings.budget,
         version=procedure.settings.version,
-        placed_curve=_curve(result) if result is not None and placement is not None else (),
+        placed_curve=result.coverage.curve if result is not None and placement is not None else (),
         refusal=refusal,
     )
     path = write_report(folder.path, inputs)
@@ -119,10 +119,6 @@ def electrode_lines(plan: Plan, placement: Placement | None) -> list[ElectrodeLi
     return [
         ElectrodeLine.of_needle(n, planned[n.id], plan.device.radius_mm) for n in placement.needles if n.id in planned
     ]
-
-
-def _curve(result: TreatmentResult) -> tuple[CoveragePoint, ...]:
-    return tuple(CoveragePoint(**p.model_dump()) for p in result.coverage.curve)
 
 
 def _optional(kind: type[V], path: Path) -> V | None:

@@ -256,9 +256,9 @@ class SimulatedProcedure:
         with self._timed("scan"):
             truth = ProcedureTruth.load(self.folder.truth)
             rng = np.random.default_rng([self.settings.seed, CHECK_SCAN_STREAM])
-            image = check_scan(self.case, truth, self.settings.suite, rng)
-            write_image(image, path)
-        return image
+            write_image(check_scan(self.case, truth, self.settings.suite, rng), path)
+        # Read back: the file rounds the geometry, and a verdict must not depend on who made the image.
+        return read_image(path, frame="check")
 
     def verify(self) -> tuple[Placement, Verdict]:
         """Scan, find and measure the needles, judge them; save `placement.json` and `verdict.json`."""

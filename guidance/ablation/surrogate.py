@@ -155,9 +155,9 @@ class _Reduced:
         self.points: Float32 = np.ascontiguousarray((both[first] - self.origin_mm).T.astype(np.float32))
         inverse = inverse.reshape(-1)
         count = len(tumour_ct_mm)
-        # How often each point counts, so that a percentage is one product.
-        self.weights: FloatArray = np.stack(
-            [np.bincount(part, minlength=len(first)) / len(part) for part in (inverse[:count], inverse[count:])]
+        # How often each point counts in tumour and margin, so that counting is one product.
+        self.counts: FloatArray = np.stack(
+            [np.bincount(part, minlength=len(first)).astype(float) for part in (inverse[:count], inverse[count:])]
         )
 
 
@@ -165,11 +165,12 @@ _last: list[_Reduced] = []
 
 
 def _reduced(tumour_ct_mm: FloatArray, margin_ct_mm: FloatArray) -> _Reduced:
-    for kept in _last:
+    for kept in tuple(_last):
         if kept.tumour_ct_mm is tumour_ct_mm and kept.margin_ct_mm is margin_ct_mm:
             return kept
-    _last[:] = [_Reduced(tumour_ct_mm, margin_ct_mm)]
-    return _last[0]
+    reduced = _Reduced(tumour_ct_mm, margin_ct_mm)
+    _last[:] = [reduced]
+    return reduced
 
 
 def coverage(
@@ -195,5 +196,5 @@ def coverage(
     """
     reduced = _reduced(tumour_points, margin_points)
     hit = field_passes(reduced.points, reduced.origin_mm, lines, pairs, threshold_v_per_cm)
-    tumour, margin = 100.0 * (reduced.weights @ hit)
+    tumour, margin = 100.0 * (reduced.counts @ hit) / reduced.counts.sum(axis=1)
     return float(tumour), float(margin)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidance.ablation.closed_form import V_PER_CM
+from guidance.ablation.coverage import Coverage, CoveragePoint
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.field import SEGMENTS, SOFT_TISSUE_S_PER_M, solve_position
 from guidance.ablation.grid import TreatmentGrid
@@ -16,7 +17,6 @@ from guidance.ablation.line_charges import LineCharges, Pair, indexed
 from guidance.ablation.poisson import fast_shape
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
-from kinematics.value import Value
 from registration.volume import Volume
 
 Progress = Callable[[str, float], None]
@@ -25,23 +25,6 @@ CURVE_V_PER_CM = tuple(float(t) for t in range(400, 801, 50))
 NEEDLE_ROOM_MM = 55.0
 """From any exposure to the insulated end of the solution: see docs/decisions/0005-field.md."""
 CELLS_MAX = 40_000_000
-
-
-class CurvePoint(Value):
-    """Coverage at one threshold."""
-
-    threshold_v_per_cm: float
-    tumour_percent: float
-    with_margin_percent: float
-
-
-class TreatmentCoverage(Value):
-    """Coverage of the tumour and of tumour + margin at one threshold, and as a curve over 400–800 V/cm."""
-
-    threshold_v_per_cm: float
-    tumour_percent: float
-    with_margin_percent: float
-    curve: tuple[CurvePoint, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +38,7 @@ class TreatmentResult:
     """
 
     currents_a: tuple[float, ...]
-    coverage: TreatmentCoverage
+    coverage: Coverage
     peak: Volume
 
 
@@ -105,22 +88,18 @@ def predict(
     )
 
 
-def coverage_of(
-    grid: TreatmentGrid, peak_v_per_cm: NDArray[np.float32], threshold_v_per_cm: float
-) -> TreatmentCoverage:
+def coverage_of(grid: TreatmentGrid, peak_v_per_cm: NDArray[np.float32], threshold_v_per_cm: float) -> Coverage:
     """Count the cells of tumour and of tumour + margin at which a field passes the threshold."""
     tumour, margin = peak_v_per_cm[grid.tumour], peak_v_per_cm[grid.margin]
 
-    def counted(threshold: float) -> CurvePoint:
-        return CurvePoint(
+    def counted(threshold: float) -> CoveragePoint:
+        return CoveragePoint(
             threshold_v_per_cm=threshold,
             tumour_percent=100.0 * float((tumour >= threshold).mean()),
             with_margin_percent=100.0 * float((margin >= threshold).mean()),
         )
 
-    return TreatmentCoverage(
-        **counted(threshold_v_per_cm).model_dump(), curve=tuple(counted(t) for t in CURVE_V_PER_CM)
-    )
+    return Coverage(**counted(threshold_v_per_cm).model_dump(), curve=tuple(counted(t) for t in CURVE_V_PER_CM))
 
 
 def _solved_cells(

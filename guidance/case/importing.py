@@ -9,6 +9,7 @@ import numpy as np
 from guidance.case.body import body_mask
 from guidance.case.case import Case, CaseDescription
 from guidance.case.checks import check_case, check_same_grid
+from guidance.case.landmarks import check_sides
 from guidance.case.role_table import LARGEST_LABEL, RoleRow, read_roles
 from kinematics.errors import InvalidInputError
 from registration.dicom_series import read_series
@@ -38,6 +39,7 @@ def import_case(name: str, ct_path: Path, labels_path: Path, roles_csv_path: Pat
     labels = _read_labels(labels_path)
     check_same_grid(ct, labels, "the labels")
     _check_rows(labels, rows, target, roles_csv_path)
+    sides = check_sides(labels, {row.structure.name: row.structure.label for row in rows})
     description = CaseDescription(
         name=name,
         ct_sha256=ct.sha256(),
@@ -47,6 +49,8 @@ def import_case(name: str, ct_path: Path, labels_path: Path, roles_csv_path: Pat
         provenance={
             "imported": f"CT {ct_path.name}, labels {labels_path.name}, roles {roles_csv_path.name}",
             "added": "skin mask, by threshold",
+            "sides": "; ".join(f"{rule} ({value:g} mm)" for rule, value in sides.items())
+            or "not told by anatomy: too few of the named organs",
             "labels": "as given: whether they are right and complete was not checked",
         },
     )

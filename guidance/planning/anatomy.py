@@ -8,6 +8,7 @@ target's centroid: a scene that is moved by its metadata gives the same grid, an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +91,7 @@ def build_anatomy(case: Case, shaft_radius_mm: float, depth_limit_mm: float, cel
     nodes, picks = zip(*[along(a, *span) for a, span in enumerate(spans)], strict=True)
     image_picks = [picks[int(np.flatnonzero(order == n)[0])] for n in range(3)]
 
-    def sample(voxels: NDArray[np.generic]) -> NDArray[np.generic]:
+    def sample(voxels: NDArray[Any]) -> NDArray[Any]:
         return np.ascontiguousarray(voxels[np.ix_(*image_picks)].transpose(order))
 
     labels, inside = sample(case.labels.voxels), sample(case.body.voxels) > 0

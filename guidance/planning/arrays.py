@@ -26,20 +26,6 @@ KEPT = 3
 """Arrays kept per direction, plane and number of needles."""
 OFF_CENTRE_MM = 4.0
 PRICE_SCALE = 40.0
-ABOVE_MM = 7.0
-"""The treated length ends this far above the target's top."""
-EXPOSURE_MM = 20.0
-"""Longest exposure for pancreas (domain rule), and so the fewest pull-backs."""
-OVERLAP_MM = 5.0
-LONGEST_STACK = 4
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Exposure and its positions, as withdrawals from the tip's place."""
-
-    exposure_mm: float
-    pull_back_mm: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,19 +52,6 @@ class Candidate:
         return sides
 
 
-def schedule(length_mm: float) -> Schedule | None:
-    """Return the exposure and pull-backs that treat `length_mm`; None when it takes more than four positions."""
-    if length_mm <= EXPOSURE_MM:
-        return Schedule(EXPOSURE_MM, (0.0,))
-    # Rounded up to whole half millimetres: the operator reads them off a scale.
-    beyond = length_mm - EXPOSURE_MM
-    steps = math.ceil(beyond / (EXPOSURE_MM - OVERLAP_MM) - 1e-9)
-    if steps >= LONGEST_STACK:
-        return None
-    step = min(math.ceil(2.0 * beyond / steps) / 2.0, EXPOSURE_MM - OVERLAP_MM)
-    return Schedule(EXPOSURE_MM, tuple(n * step for n in range(steps + 1)))
-
-
 def sides_allowed(sides_mm: FloatArray, needles: int) -> bool:
     """Tell whether distances are either pulsed (13 to 18.5 mm) or idle (over 21 mm), and enough are pulsed."""
     pulsed = (sides_mm >= SIDE_MIN_MM - 1e-9) & (sides_mm <= SIDE_MAX_MM + 1e-9)
@@ -89,7 +62,13 @@ def sides_allowed(sides_mm: FloatArray, needles: int) -> bool:
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _touch_chance(sigmas: float) -> float:
     """One-sided normal tail, to about 10 %."""
-    return 0.5 * math.exp(-0.717 * sigmas - 0.416 * sigmas * sigmas)  # type: ignore[no-any-return]
+    return 0.5 * math.exp(-0.717 * sigmas - 0.416 * sigmas * sigmas)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def own_cost(sigmas: float, price: float, depth_mm: float) -> float:
+    """Cost of one line in an array: its chance of touching, a third of its price and depth."""
+    return _touch_chance(sigmas) / 0.05 + price / (3.0 * PRICE_SCALE) + depth_mm / 450.0  # type: ignore[no-any-return]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -121,11 +100,7 @@ def _combine(
             for n in range(size):
                 own[n] = np.inf
                 if fate[d, n, p] == 0:
-                    own[n] = (
-                        _touch_chance(sigmas[d, n, p]) / 0.05
-                        + price[d, n, p] / (3.0 * PRICE_SCALE)
-                        + depth[d, n, p] / 450.0
-                    )
+                    own[n] = own_cost(sigmas[d, n, p], price[d, n, p], depth[d, n, p])
                     least = min(least, own[n])
             worst = three[d, p]
             for a in range(size):
@@ -155,7 +130,7 @@ def _combine(
                         _keep(worst, who3[d, p], cost + x * x + y * y, a, b, c)
 
 
-def _kinds(lateral_mm: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
+def kinds(lateral_mm: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
     """Return for every two lines what they may be to each other, and the cost of their distance."""
     gap = np.linalg.norm(lateral_mm[:, None] - lateral_mm[None], axis=-1)
     pulsed = (gap >= SIDE_MIN_MM - 1e-9) & (gap <= SIDE_MAX_MM + 1e-9)
@@ -180,7 +155,7 @@ def combine(
     """
     shape = (len(out), planes_mm.shape[1], KEPT)
     cost, who = np.full(shape, np.inf), np.full((*shape, 3), -1, dtype=np.int64)
-    kind, shapes = _kinds(lateral_mm)
+    kind, shapes = kinds(lateral_mm)
     _combine(
         corridors.fate,
         corridors.sigmas,
@@ -221,26 +196,3 @@ def _pairs(
         if np.isfinite(cost[best]):
             found.append(Candidate(out[d], lateral_mm[[a[best], b[best]]], float(planes_mm[d, p]), float(cost[best])))
     return sorted(found, key=lambda c: c.proxy)
-
-
-def with_a_fourth(
-    candidate: Candidate, open_lines: NDArray[np.bool_], own_cost: FloatArray, lateral_mm: FloatArray
-) -> Candidate | None:
-    """Return the triple with the best fourth line added, or None when no open line fits its distances.
-
-    Args:
-        candidate: A triple.
-        open_lines: Which lines are open at its plane, shape (n,).
-        own_cost: Cost of each line, shape (n,).
-        lateral_mm: Lines, shape (n, 2).
-    """
-    gaps = np.linalg.norm(lateral_mm[:, None] - candidate.lateral_mm[None], axis=-1)
-    pulsed = (gaps >= SIDE_MIN_MM) & (gaps <= SIDE_MAX_MM)
-    fits = open_lines & (pulsed | (gaps > IDLE_MIN_MM)).all(axis=1) & (pulsed.sum(axis=1) >= 2)
-    if not fits.any():
-        return None
-    centres = (candidate.lateral_mm.sum(axis=0) + lateral_mm) / 4.0
-    cost = np.where(fits, own_cost + (np.linalg.norm(centres, axis=1) / OFF_CENTRE_MM) ** 2, np.inf)
-    best = int(np.argmin(cost))
-    places = np.vstack([candidate.lateral_mm, lateral_mm[best]])
-    return Candidate(candidate.out, places, candidate.plane_mm, candidate.proxy + float(cost[best]))

@@ -30,6 +30,7 @@ STAGES = (
     "arrays_cut_coverage_estimate",
     "arrays_cut_arm_reach",
     "arrays_cut_field_coverage",
+    "arrays_cut_current",
 )
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from guidance.ablation.coverage import Coverage
 from guidance.scene import ElectrodeDevice
 from kinematics.arrays import Rows7, Vec3
 from kinematics.value import Value
@@ -57,25 +58,6 @@ class PlannedPair(Value):
     depth_mismatch_mm: float
     voltage_v: float
     current_a: float
-
-
-class CoveragePoint(Value):
-    """Coverage at one threshold."""
-
-    threshold_v_per_cm: float
-    tumour_percent: float
-    with_margin_percent: float
-
-
-class Coverage(Value):
-    """Coverage of the tumour and of tumour + 5 mm at the protocol's threshold, and as a curve."""
-
-    threshold_v_per_cm: float
-    tumour_percent: float
-    with_margin_percent: float
-    curve: tuple[CoveragePoint, ...]
-    probability: float | None = None
-    """That the coverage as placed is accepted, under the error budget."""
 
 
 class PlannedInsertion(Value):

@@ -18,7 +18,7 @@ from kinematics.arm_model import load_lbr
 from kinematics.arrays import FloatArray
 from kinematics.errors import RefusedError
 from kinematics.frames import Transform
-from kinematics.insertion import InsertionPath, plan_insertion
+from kinematics.insertion import LIMIT_MARGIN_RAD, InsertionPath, plan_insertion
 from kinematics.tool import default_tool
 from kinematics.units import deg_from_rad
 from kinematics.wrist import wrist_shell
@@ -48,7 +48,7 @@ def close_unreachable(
     rows = np.argwhere(found.fate == Fate.OPEN)
     if len(rows) == 0:
         return
-    shell = wrist_shell(load_lbr(), default_tool())
+    shell = wrist_shell(load_lbr(), default_tool(), LIMIT_MARGIN_RAD)
     travel = found.depth_mm[tuple(rows.T)].astype(np.float64) + approach_mm
     near, far = shell.distances_mm(T_robot_grid.points(tips_mm(rows)), T_robot_grid.directions(out[rows[:, 0]]), travel)
     bad = rows[(near < shell.nearest_mm) | (far > shell.farthest_mm - STRETCH_ROOM_MM)]

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guidance.ablation import surrogate
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.grid import TreatmentGrid
 from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy
-from guidance.planning.arrays import ABOVE_MM, PRICE_SCALE, Candidate, Schedule, schedule, sides_allowed
+from guidance.planning.arrays import PRICE_SCALE, Candidate, sides_allowed
 from guidance.planning.corridors import STEP_MM, Spread, skin_distance, trace
 from guidance.planning.directions import CONE_RAD, lateral_axes
+from guidance.planning.schedule import ABOVE_MM, Schedule, schedule
 from guidance.protocol import Protocol
 from kinematics.arrays import FloatArray
 
@@ -45,6 +47,12 @@ class Scored:
     hit_probability: float = math.nan
     coverage_probability: float = math.nan
 
+    @property
+    def described(self) -> str:
+        """The array in words, for reasons."""
+        sides = "/".join(f"{v:.0f}" for v in self.candidate.sides_mm)
+        return f"{len(self.tips_mm)} electrodes {sides} mm apart, {self.depths_mm.max():.0f} mm deep"
+
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
@@ -54,6 +62,7 @@ class Scorer:
     spread: Spread
     protocol: Protocol
     shaft_radius_mm: float
+    grid: TreatmentGrid
     tumour_ct_mm: FloatArray
     margin_ct_mm: FloatArray
     keep_away_mm: FloatArray
@@ -76,6 +85,7 @@ class Scorer:
             spread=spread,
             protocol=protocol,
             shaft_radius_mm=shaft_radius_mm,
+            grid=grid,
             tumour_ct_mm=_points(grid, grid.tumour),
             margin_ct_mm=_points(grid, grid.margin),
             keep_away_mm=anatomy.T_ct_grid.inverse().points(fiducials_ct_mm.reshape(-1, 3)),
@@ -269,7 +279,7 @@ def placed_voltage_v(spacing_mm: float, protocol: Protocol) -> float:
     return voltage if voltage >= protocol.voltage_per_distance_min_v_per_cm * cm - 1e-9 else 0.0
 
 
-def _points(grid: TreatmentGrid, mask: FloatArray) -> FloatArray:
+def _points(grid: TreatmentGrid, mask: NDArray[np.bool_]) -> FloatArray:
     """Return the places of a mask's voxels in frame `ct` [mm], shape (n, 3)."""
     return np.ascontiguousarray(grid.points_ct_mm(mask))
 

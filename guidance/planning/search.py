@@ -8,24 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidance.ablation.grid import TreatmentGrid
-from guidance.ablation.treatment import TreatmentResult, predict
 from guidance.case.case import Case
 from guidance.planning import arrays, corridors, directions, risk
 from guidance.planning.anatomy import Anatomy, build_anatomy
-from guidance.planning.electrodes import NOTHING_NEAR, REACH_MM, crossed_mm, shaft_clearances, skin_entry_mm
+from guidance.planning.assemble import Assembly
 from guidance.planning.infeasible import Tally, reasons_before_search, refused
-from guidance.planning.plan import (
-    Alternative,
-    Clearance,
-    Coverage,
-    CoveragePoint,
-    Plan,
-    PlannedElectrode,
-    PlannedPair,
-    PlanStatus,
-)
-from guidance.planning.reach import ArmReach, Reach, close_unreachable
-from guidance.planning.scoring import Scored, Scorer, placed_voltage_v
+from guidance.planning.plan import Plan
+from guidance.planning.quads import combine_four
+from guidance.planning.reach import ArmReach, close_unreachable
+from guidance.planning.scoring import Scored, Scorer
 from guidance.protocol import Protocol
 from guidance.scene import SuiteDescription
 from kinematics.arrays import FloatArray
@@ -41,14 +32,15 @@ PLANES_MM = (2.5, 5.0, 7.5)
 LEAST_RADIUS_MM = 14.0
 SCORED = 700
 PAIRS_SCORED = 60
-QUADS_FROM = 150
+QUADS_FROM = 400
+"""Directions and planes in which arrays of four are searched: those of the best triples."""
+QUADS_SCORED = 400
 REFINED = 14
 FIELDS = 5
 """Fields solved at most: one for each array that passed everything else, best first."""
 ALTERNATIVES = 6
 APART_RAD = np.radians(7.0)
-SEARCH_DRAWS, FINAL_DRAWS = 3000, 20000
-SEARCH_COVER_DRAWS, FINAL_COVER_DRAWS = 60, 240
+SEARCH_DRAWS, SEARCH_COVER_DRAWS = 3000, 60
 FIELD_SLACK = (1.0, 3.0)
 """An array is taken to the field when the estimate misses the asked percentages by no more than this."""
 
@@ -107,6 +99,7 @@ class _Search:
         self.grid = TreatmentGrid.around_target(case)
         fiducials = np.array([f.centre_ct_mm for f in registration.fiducials]).reshape(-1, 3)
         self.scorer = Scorer.of(self.anatomy, self.model.spread, protocol, device.radius_mm, self.grid, fiducials)
+        self.assembly = Assembly(case, registration, suite, protocol, self.anatomy, self.model, self.scorer, self.tally)
         self.hits = risk.draw(SEARCH_DRAWS, 1)
         self.covers = risk.draw(SEARCH_COVER_DRAWS, 2)
 
@@ -152,16 +145,19 @@ class _Search:
         self.tally.corridors(found)
         triples, pairs = arrays.combine(found, out, lateral, planes)
         self.tally.add("arrays", len(triples) + len(pairs))
-        quads = []
-        for candidate in triples[:QUADS_FROM]:
-            d = int(np.argmin(((out - candidate.out) ** 2).sum(axis=1)))
-            p = int(np.argmin(np.abs(planes[d] - candidate.plane_mm)))
-            own = 1.0 / np.maximum(np.nan_to_num(found.sigmas[d, :, p], nan=0.1), 0.1)
-            quad = arrays.with_a_fourth(candidate, found.fate[d, :, p] == 0, own, lateral)
-            if quad is not None:
-                quads.append(quad)
+        quads = combine_four(found, out, lateral, planes, self._places(triples, out, planes))
         self.tally.add("arrays", len(quads))
-        return [*triples[:SCORED], *quads, *pairs[:PAIRS_SCORED]]
+        return [*triples[:SCORED], *quads[:QUADS_SCORED], *pairs[:PAIRS_SCORED]]
+
+    def _places(self, triples: list[arrays.Candidate], out: FloatArray, planes: FloatArray) -> NDArray[np.intp]:
+        """Return the (direction, plane) of the best triples, each once, best first."""
+        places: dict[tuple[int, int], None] = {}
+        for candidate in triples:
+            d = int(np.argmax(out @ candidate.out))
+            places[d, int(np.argmin(np.abs(planes[d] - candidate.plane_mm)))] = None
+            if len(places) == QUADS_FROM:
+                break
+        return np.array(list(places), dtype=np.intp).reshape(-1, 2)
 
     def _scored(self, candidates: list[arrays.Candidate]) -> list[Scored]:
         found = []
@@ -200,7 +196,7 @@ class _Search:
                     "arrays_cut_hit_probability",
                     found.hit_probability - limit,
                     f"{100 * found.hit_probability:.1f} % that a shaft touches a forbidden structure, "
-                    f"limit {100 * limit:.0f} % ({_described(found)})",
+                    f"limit {100 * limit:.0f} % ({found.described})",
                 )
                 continue
             worst = self._worst_tip_mm(found)
@@ -209,7 +205,7 @@ class _Search:
                     "arrays_cut_tip_error",
                     worst - self.protocol.tip_p95_max_mm,
                     f"predicted 95 % error of a tip {worst:.1f} mm, limit {self.protocol.tip_p95_max_mm:.1f} mm "
-                    f"({_described(found)})",
+                    f"({found.described})",
                 )
                 continue
             kept.append(found)
@@ -232,158 +228,45 @@ class _Search:
             if tumour > FIELD_SLACK[0] or margin > FIELD_SLACK[1]:
                 self.tally.cut("arrays_cut_coverage_estimate", max(tumour, margin), _covered(scored))
                 continue
-            electrodes = self._electrodes(scored)
+            electrodes = self.assembly.electrodes(scored)
             if electrodes is None:
                 continue
             reach = arm.order(electrodes)
             if not reach.found:
-                self.tally.cut("arrays_cut_arm_reach", float(n), f"{reach.reasons[0]} ({_described(scored)})")
+                self.tally.cut("arrays_cut_arm_reach", float(n), f"{reach.reasons[0]} ({scored.described})")
                 continue
             if fields == FIELDS:
                 break
             fields += 1
-            result = self._field(scored)
+            result = self.assembly.field(scored, self.tell)
             coverage = result.coverage
             if not self.scorer.accepted(coverage.tumour_percent, coverage.with_margin_percent):
                 self.tally.cut(
                     "arrays_cut_field_coverage",
                     self.protocol.coverage_tumour_min_percent - coverage.tumour_percent,
                     f"tumour {coverage.tumour_percent:.1f} % and tumour + margin "
-                    f"{coverage.with_margin_percent:.1f} % ({_described(scored)})",
+                    f"{coverage.with_margin_percent:.1f} % ({scored.described})",
                 )
                 continue
-            return self._plan(scored, electrodes, reach, result, [s for s in kept if s is not scored])
+            current = max(result.currents_a)
+            if current > self.protocol.current_max_a:
+                miss = current - self.protocol.current_max_a
+                self.tally.cut("arrays_cut_current", miss, f"{current:.0f} A in a pair ({scored.described})")
+                continue
+            others = [s for s in kept if s is not scored]
+            return self.assembly.plan(scored, electrodes, reach, result, self._distinct(scored, others))
         return None
 
-    def _electrodes(self, scored: Scored) -> tuple[PlannedElectrode, ...] | None:
-        """Return the electrodes with exact entries and clearances; None (and counted) when a clearance fails."""
-        T, device = self.anatomy.T_ct_grid, self.suite.device
-        out = T.directions(scored.candidate.out)
-        asked = {s.name: s.policy.clearance_mm for s in self.case.description.structures}
-        axis = scored.candidate.axis
-        found = []
-        single, _ = risk.hit_probabilities(
-            self.anatomy, self.model, scored.tips_mm, axis, scored.depths_mm, risk.draw(FINAL_DRAWS, 3)
-        )
-        for n, tip_grid in enumerate(scored.tips_mm):
-            tip = T.points(tip_grid)
-            depth = skin_entry_mm(self.case, tip, out, self.limit_mm)
-            if depth is None:
-                self.tally.cut("arrays_cut_exact_clearance", 1.0, "no skin in view along an axis")
-                return None
-            clearances = shaft_clearances(self.case, tip, out, depth, device.radius_mm)
-            for c in clearances:
-                if c.mm < asked[c.structure]:
-                    self.tally.cut(
-                        "arrays_cut_exact_clearance",
-                        asked[c.structure] - c.mm,
-                        f"{c.mm:.2f} mm to {c.structure}, limit {asked[c.structure]:.1f} mm ({_described(scored)})",
-                    )
-                    return None
-            found.append(
-                PlannedElectrode(
-                    id=f"E{n + 1}",
-                    entry_ct_mm=tip + depth * out,
-                    tip_ct_mm=tip,
-                    exposure_mm=scored.plan.exposure_mm,
-                    depth_mm=depth,
-                    pull_back_mm=scored.plan.pull_back_mm,
-                    clearance=clearances[0] if clearances else Clearance(structure=NOTHING_NEAR, mm=REACH_MM),
-                    clearances=clearances,
-                    crossed=crossed_mm(self.case, tip, out, depth),
-                    hit_probability=float(single[n]),
-                    tre_p95_mm=risk.tip_p95_mm(self.model, tip_grid, axis, depth),
-                )
-            )
-        return tuple(found)
-
-    def _pairs(self, scored: Scored) -> list[tuple[str, str, float, float]]:
-        """Return the pulsed pairs: names, spacing [mm], voltage [V]."""
-        pairs = []
-        for a, b in self.scorer.pulsed(scored):
-            spacing = float(np.linalg.norm(scored.candidate.lateral_mm[a] - scored.candidate.lateral_mm[b]))
-            pairs.append((f"E{a + 1}", f"E{b + 1}", spacing, placed_voltage_v(spacing, self.protocol)))
-        return pairs
-
-    def _field(self, scored: Scored) -> TreatmentResult:
-        axes = np.tile(scored.candidate.axis, (len(scored.tips_mm), 1))
-        return predict(
-            self.grid,
-            self.scorer.lines(scored.tips_mm, axes, scored.plan),
-            [(a, b, voltage) for a, b, _, voltage in self._pairs(scored)],
-            self.protocol.threshold_v_per_cm,
-            progress=lambda _stage, fraction: self.tell("plan: field", 0.8 + 0.15 * fraction),
-        )
-
-    def _plan(
-        self,
-        scored: Scored,
-        electrodes: tuple[PlannedElectrode, ...],
-        reach: Reach,
-        result: TreatmentResult,
-        others: list[Scored],
-    ) -> Plan:
-        axis, covers = scored.candidate.axis, risk.draw(FINAL_COVER_DRAWS, 4)
-        _, any_hit = risk.hit_probabilities(
-            self.anatomy, self.model, scored.tips_mm, axis, scored.depths_mm, risk.draw(FINAL_DRAWS, 3)
-        )
-        warnings = []
-        if any_hit > self.protocol.hit_probability_warn:
-            warnings.append(
-                f"{100 * any_hit:.1f} % that a shaft touches a forbidden structure is above the ideal "
-                f"{100 * self.protocol.hit_probability_warn:.0f} %"
-            )
-        c = result.coverage
-        return Plan(
-            status=PlanStatus.OK,
-            reasons=tuple(warnings),
-            electrodes=electrodes,
-            device=self.suite.device,
-            pairs=tuple(
-                PlannedPair(
-                    a=a,
-                    b=b,
-                    spacing_mm=spacing,
-                    angle_deg=0.0,
-                    depth_mismatch_mm=0.0,
-                    voltage_v=voltage,
-                    current_a=float(current),
-                )
-                for (a, b, spacing, voltage), current in zip(self._pairs(scored), result.currents_a, strict=True)
-            ),
-            coverage=Coverage(
-                threshold_v_per_cm=self.protocol.threshold_v_per_cm,
-                tumour_percent=c.tumour_percent,
-                with_margin_percent=c.with_margin_percent,
-                curve=tuple(CoveragePoint(**p.model_dump()) for p in c.curve),
-                probability=self.scorer.coverage_probability(scored, self.model, covers),
-            ),
-            order=reach.order,
-            insertions=reach.insertions,
-            alternatives=tuple(self._alternative(s) for s in _distinct(scored, others)),
-            hit_probability=any_hit,
-            search=self.tally.counts,
-            case_sha256=self.case.description.sha256(),
-            registration_sha256=self.registration.sha256(),
-        )
-
-    def _alternative(self, s: Scored) -> Alternative:
-        sides = s.candidate.sides_mm
-        pulsed: FloatArray = sides[sides <= self.protocol.spacing_max_mm]
-        least = min(p.clearance_mm for p in self._forbidden())
-        return Alternative(
-            electrodes=len(s.tips_mm),
-            spacing_mm=float(pulsed.mean()),
-            axis_ct=self.anatomy.T_ct_grid.directions(s.candidate.axis),
-            least_clearance_mm=s.least_excess_mm + least,
-            tumour_percent=s.tumour_percent,
-            with_margin_percent=s.margin_percent,
-            plan_hit_probability=s.hit_probability,
-            score=s.score,
-        )
-
-    def _forbidden(self) -> list[object]:
-        return [s.policy for s in self.case.description.structures if s.policy.kind == "forbidden"]
+    @staticmethod
+    def _distinct(chosen: Scored, others: list[Scored]) -> list[Scored]:
+        """Return the best of the others that are different choices, from the chosen one and from each other."""
+        kept = [chosen]
+        for other in others:
+            if len(kept) > ALTERNATIVES:
+                break
+            if all(_differ(other, k) for k in kept):
+                kept.append(other)
+        return kept[1:]
 
 
 def _differ(a: Scored, b: Scored) -> bool:
@@ -396,20 +279,5 @@ def _differ(a: Scored, b: Scored) -> bool:
     return float(gaps.max()) > 7.0
 
 
-def _distinct(chosen: Scored, others: list[Scored]) -> list[Scored]:
-    kept = [chosen]
-    for s in others:
-        if len(kept) > ALTERNATIVES:
-            break
-        if all(_differ(s, k) for k in kept):
-            kept.append(s)
-    return kept[1:]
-
-
-def _described(s: Scored) -> str:
-    sides = "/".join(f"{v:.0f}" for v in s.candidate.sides_mm)
-    return f"{len(s.tips_mm)} electrodes {sides} mm apart, {s.depths_mm.max():.0f} mm deep"
-
-
 def _covered(s: Scored) -> str:
-    return f"tumour {s.tumour_percent:.1f} %, tumour + margin {s.margin_percent:.1f} % estimated ({_described(s)})"
+    return f"tumour {s.tumour_percent:.1f} %, tumour + margin {s.margin_percent:.1f} % estimated ({s.described})"

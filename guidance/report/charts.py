@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from guidance.planning.plan import CoveragePoint
+from guidance.ablation.coverage import CoveragePoint
 from guidance.report.appearance import INK, MUTED, TARGET_ON_PAPER, looks, new_figure, png
 from guidance.report.inputs import ReportInputs
 from guidance.report.slices import Picture

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from guidance.ablation.coverage import CoveragePoint
 from guidance.case.case import Case
-from guidance.planning.plan import CoveragePoint, Plan
+from guidance.planning.plan import Plan
 from guidance.procedure.execution import Execution
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict

@@ -189,8 +189,8 @@ def _arm(painting: Painting, arm: ArmShape) -> None:
     points = np.concatenate([[points[0] + 60.0 * up], points[1:]])
     for n, (a, b) in enumerate(pairwise(points)):
         painting.cone(a, b, LINK_RADII_MM[n], LINK_RADII_MM[n + 1], LINK, 0.25)
-    for centre, axis, half, radius in zip(points[1:4], arm.hinges_robot, HINGE_HALF_MM, HINGE_RADIUS_MM, strict=True):
-        reach = half - 0.55 * radius
+    for centre, axis, long, radius in zip(points[1:4], arm.hinges_robot, HINGE_HALF_MM, HINGE_RADIUS_MM, strict=True):
+        reach = long - 0.55 * radius
         painting.capsule(centre - reach * axis, centre + reach * axis, radius, LINK, 0.25)
         for side in (-1.0, 1.0):
             cap = centre + side * (reach + 0.62 * radius) * axis

@@ -82,7 +82,7 @@ def judge(
         *rules.coverage_checks(coverage, protocol),
     ]
     passed = all(c.passed for c in checks if c.severity == "hard")
-    advice = advise(plan, placement, tuple(checks), pairs, electrodes, protocol)
+    advice = advise(placement, tuple(checks), pairs, electrodes, protocol)
     tell("judged", 1.0)
     return Verdict(
         passed=passed,

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from guidance.protocol import Protocol
 from guidance.verification.placement import Placement, PlacementStatus
 from guidance.verification.verdict import Check, PlacedElectrode, PlacedPair
 
-if TYPE_CHECKING:
-    from guidance.planning.plan import Plan
-
 
 def advise(
-    plan: Plan,
     placement: Placement,
     checks: tuple[Check, ...],
     pairs: tuple[PlacedPair, ...],
@@ -25,7 +19,6 @@ def advise(
     One sentence each, with the numbers. Sentences that start with `re-insert` name one needle each.
 
     Args:
-        plan: The approved plan.
         placement: What was measured.
         checks: Every check of the verdict.
         pairs: Pairs as measured.

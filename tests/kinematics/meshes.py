@@ -14,11 +14,16 @@ NAMES = ("base_link", *(f"link_{n}" for n in range(1, 8)))
 
 
 @lru_cache(maxsize=8)
-def vertices_mm(link: int) -> FloatArray:
-    """Return the distinct vertices of base (0) or a link (1 to 7) in its own frame, from the binary STL."""
+def triangles_mm(link: int) -> FloatArray:
+    """Return the triangles of base (0) or a link (1 to 7) in its own frame, shape (n, 3, 3), from the binary STL."""
     content = files("rtbdata").joinpath(FOLDER, f"{NAMES[link]}.stl").read_bytes()
     count = int.from_bytes(content[80:84], "little")
     facets = np.frombuffer(
         content[84:], dtype=np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("rest", "<u2")]), count=count
     )
-    return np.unique(facets["corners"].reshape(-1, 3).astype(np.float64), axis=0) * 1000.0
+    return facets["corners"].astype(np.float64) * 1000.0
+
+
+def vertices_mm(link: int) -> FloatArray:
+    """Return the distinct vertices of base (0) or a link (1 to 7) in its own frame."""
+    return np.unique(triangles_mm(link).reshape(-1, 3), axis=0)

@@ -81,7 +81,11 @@ def test_refusals(change: dict, why: str) -> None:
     [
         ("missing.urdf", None, "cannot be read"),
         ("broken.urdf", "<robot", "cannot be read"),
-        ("other.urdf", '<robot><joint type="fixed"><parent link="base_link"/><child link="tool0"/></joint></robot>', "seven"),
+        (
+            "other.urdf",
+            '<robot><joint type="fixed"><parent link="base_link"/><child link="tool0"/></joint></robot>',
+            "seven",
+        ),
         ("gap.urdf", '<robot><joint name="a1" type="revolute"><child link="x"/></joint></robot>', "a1 has no parent"),
     ],
 )

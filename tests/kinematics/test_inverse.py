@@ -93,7 +93,9 @@ def test_the_arm_angle_turns_the_elbow() -> None:
     pose = flange_pose(exact, np.array([0.4, 0.9, -0.3, -1.2, 0.8, 1.1, 0.2]))
     one, two = np.empty((8, 7)), np.empty((8, 7))
     for rows, angle in ((one, 0.3), (two, 1.5)):
-        closed_form(nominal.signs.copy(), nominal.lengths_mm.copy(), pose[:3, :3].copy(), pose[:3, 3].copy(), angle, rows)
+        closed_form(
+            nominal.signs.copy(), nominal.lengths_mm.copy(), pose[:3, :3].copy(), pose[:3, 3].copy(), angle, rows
+        )
     for a, b in zip(one, two, strict=True):
         before, after = link_frames(exact, a), link_frames(exact, b)
         shoulder, wrist = before[2, :3, 3], before[6, :3, 3]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,7 +48,7 @@ def test_joints_keep_their_limits_and_their_path(seed: int) -> None:
     """Speed below its share, acceleration and jerk below ours, each row on the polygon, corners at rest."""
     rng, model = np.random.default_rng(seed), load_lbr()
     corners = np.cumsum(rng.normal(0.0, 0.35, (5, 7)), axis=0)
-    dense = np.concatenate([a + np.linspace(0, 1, 40)[:, None] * (b - a) for a, b in zip(corners, corners[1:], strict=False)])
+    dense = np.concatenate([a + np.linspace(0, 1, 40)[:, None] * (b - a) for a, b in pairwise(corners)])
     timed = time_joint_path(dense, model, PERIOD_S)
     q = timed.q_rad
     assert np.array_equal(q[0], corners[0]) and np.array_equal(q[-1], corners[-1])
@@ -58,7 +60,7 @@ def test_joints_keep_their_limits_and_their_path(seed: int) -> None:
     assert reached > 0.4  # no slower than it needs to be
     for row in q[:: len(q) // 60]:
         off = []
-        for a, b in zip(corners, corners[1:], strict=False):
+        for a, b in pairwise(corners):
             t = np.clip((row - a) @ (b - a) / ((b - a) @ (b - a)), 0.0, 1.0)
             off.append(np.linalg.norm(row - a - t * (b - a)))
         assert min(off) < 1e-9
@@ -90,7 +92,11 @@ def test_refusals() -> None:
         time_joint_path(np.zeros((2, 7)), model, 0.0)
     for wrong in ({"length_mm": -1.0}, {"speed_mm_s": 0.0}, {"jerk_mm_s3": float("inf")}):
         numbers = {
-            "length_mm": 10.0, "speed_mm_s": 5.0, "acceleration_mm_s2": 40.0, "jerk_mm_s3": 400.0, "period_s": 0.008
+            "length_mm": 10.0,
+            "speed_mm_s": 5.0,
+            "acceleration_mm_s2": 40.0,
+            "jerk_mm_s3": 400.0,
+            "period_s": 0.008,
         }
         with pytest.raises(InvalidInputError, match=next(iter(wrong))):
             time_line(**{**numbers, **wrong})

@@ -6,8 +6,6 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from guidance.planning import arrays
 from guidance.planning.corridors import Corridors
@@ -84,28 +82,3 @@ def test_no_open_corridor_gives_no_array() -> None:
 def test_sides(sides: list[float], needles: int, allowed: bool) -> None:
     """Distances are pulsed (13 to 18.5 mm) or idle (over 21 mm), and the pulsed ones connect the array."""
     assert arrays.sides_allowed(np.array(sides), needles) is allowed
-
-
-@given(st.floats(5.0, 70.0))
-def test_the_schedule_treats_the_length(length: float) -> None:
-    """Exposures overlap by 5 mm at least and reach the asked length, in half millimetres, or there is no schedule."""
-    plan = arrays.schedule(length)
-    if plan is None:
-        assert length > arrays.EXPOSURE_MM + 3 * (arrays.EXPOSURE_MM - arrays.OVERLAP_MM) - 1e-6
-        return
-    steps = np.diff(plan.pull_back_mm)
-    assert plan.pull_back_mm[0] == 0.0
-    assert (steps <= plan.exposure_mm - arrays.OVERLAP_MM + 1e-9).all()
-    assert plan.pull_back_mm[-1] + plan.exposure_mm >= min(length, 65.0) - 1e-9
-    assert np.allclose(np.array(plan.pull_back_mm) * 2.0, np.round(np.array(plan.pull_back_mm) * 2.0))
-
-
-def test_a_fourth_needle_completes_a_square() -> None:
-    """With every line open, a triangle gets a fourth needle at allowed distances; with none open it gets none."""
-    lateral = lateral_grid(16.0, 2.0)
-    triple = arrays.Candidate(np.array([0.0, -1.0, 0.0]), np.array([[-8.0, -8.0], [8.0, -8.0], [-8.0, 8.0]]), 10.0, 1.0)
-    found = arrays.with_a_fourth(triple, np.ones(len(lateral), dtype=bool), np.full(len(lateral), 0.2), lateral)
-    assert found is not None and len(found.lateral_mm) == 4
-    assert arrays.sides_allowed(found.sides_mm, 4)
-    closed = np.zeros(len(lateral), dtype=bool)
-    assert arrays.with_a_fourth(triple, closed, np.full(len(lateral), 0.2), lateral) is None

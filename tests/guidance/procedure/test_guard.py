@@ -146,7 +146,11 @@ def test_angle_deviation(sign: float, over: float) -> None:
 
 
 def test_measured_deviation_counts_as_the_setpoint_does() -> None:
-    """A setpoint on the line does not excuse an arm that is off it."""
+    """A setpoint on the line does not excuse an arm that is off it; what was measured is kept, and is 0 before."""
+    guard, q = guard_at(Phase.IN_TISSUE, 20.0)
+    assert guard.measured_deviation_mm == 0.0
+    guard.check(Phase.IN_TISSUE, q, reading(STEP_S, q_of(20.0, -0.2)))
+    assert guard.measured_deviation_mm == pytest.approx(0.2)
     guard, q = guard_at(Phase.IN_TISSUE, 20.0)
     with pytest.raises(SafetyStop, match="deviation from the approved line"):
         guard.check(Phase.IN_TISSUE, q, reading(STEP_S, q_of(20.0, 0.51)))
@@ -161,7 +165,7 @@ def test_depth_ends_where_the_phase_does(phase: Phase, deepest: float, over: flo
     assert allowed(guard, phase, q_of(place), reading(STEP_S, q)) is (over < 0.0)
 
 
-@pytest.mark.parametrize("depth", [0.0, 10.0, 35.0, 50.0])
+@pytest.mark.parametrize("depth", [0.0, 10.0, 35.0, 50.0, 60.0, 80.0])
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 @pytest.mark.parametrize("over", [-EPS, EPS])
 def test_axial_force_stays_below_half_of_euler(depth: float, sign: float, over: float) -> None:
@@ -170,6 +174,17 @@ def test_axial_force_stays_below_half_of_euler(depth: float, sign: float, over: 
     guard, q = guard_at(Phase.IN_TISSUE, depth)
     force = sign * (min(0.5 * euler, 15.0) + over)
     assert allowed(guard, Phase.IN_TISSUE, q, reading(STEP_S, q, axial_n=force)) is (over < 0.0)
+
+
+def test_the_free_length_is_never_longer_than_the_needle_nor_nothing() -> None:
+    """Above the skin the whole needle is free; with the hub at the skin a millimetre is, and beyond it still."""
+    assert LIMITS.axial_force_n(-5.0) == LIMITS.axial_force_n(0.0)
+    thin = replace(LIMITS, device=LIMITS.device.model_copy(update={"diameter_mm": 0.1}))
+    least = 0.5 * 2.0457 * math.pi**2 * 200e3 * math.pi * 0.1**4 / 64
+    assert least < 15.0
+    for depth in (149.0, 149.5, 150.0, 170.0):
+        assert thin.axial_force_n(depth) == pytest.approx(least)
+    assert thin.axial_force_n(148.0) == pytest.approx(least / 4.0)
 
 
 def test_buckling_load_is_what_the_domain_says() -> None:
@@ -322,3 +337,68 @@ def test_a_held_needle_is_let_go_in_time(held_s: float, lateral: float, released
     guard, q = guard_at(Phase.IN_TISSUE, 20.0)
     reason = guard.release_reason(held_s, reading(held_s, q, lateral_n=lateral))
     assert (reason is not None) is released
+
+
+STOPS: list[tuple[Phase, dict[str, float], np.ndarray, dict[str, object], tuple[str, float, float, str]]] = [
+    (Phase.TRANSFER, {}, q_of(other=math.nan), {}, ("setpoint that is not finite", 1.0, 0.0, "joints")),
+    (Phase.TRANSFER, {}, q_of(), {"axial_n": math.inf}, ("force reading that is not finite", 1.0, 0.0, "")),
+    (Phase.HOLD, {}, q_of(other=0.02), {}, ("motion while holding", 0.02, 1e-9, "rad")),
+    (Phase.IN_TISSUE, {}, q_of(), {}, ("in_tissue straight after transfer", 1.0, 0.0, "phases")),
+    (Phase.RETRACT, {}, q_of(), {}, ("retract straight after transfer", 1.0, 0.0, "phases")),
+    (Phase.TRANSFER, {"other": 1.895}, q_of(other=1.905), {}, ("joint 4 above its range", 1.905, 1.9, "rad")),
+    (Phase.TRANSFER, {"other": -1.995}, q_of(other=-2.005), {}, ("joint 4 below its range", -2.005, -2.0, "rad")),
+    (Phase.TRANSFER, {}, q_of(), {"time_s": 0.25}, ("control deadline", 0.25, 0.2, "s")),
+    (Phase.TRANSFER, {}, q_of(), {"time_s": -0.5}, ("clock that does not advance", -0.5, 0.0, "s")),
+    (Phase.TRANSFER, {}, q_of(1.5), {}, ("tool speed in transfer", 150.0, 100.0, "mm/s")),
+    (Phase.TRANSFER, {}, q_of(other=1.5), {}, ("joint 4 speed", 150.0, 100.0, "rad/s")),
+    (Phase.TRANSFER, {}, q_of(), {"axial_n": -6.0, "lateral_n": 2.5}, ("force in transfer", 6.5, 5.0, "N")),
+]
+
+
+@pytest.mark.parametrize(("phase", "place", "q_next", "changes", "expected"), STOPS, ids=lambda v: str(v)[:40])
+def test_a_stop_says_what_was_broken(
+    phase: Phase,
+    place: dict[str, float],
+    q_next: np.ndarray,
+    changes: dict[str, object],
+    expected: tuple[str, float, float, str],
+) -> None:
+    """Check, value, limit and unit are those of the limit that was broken: the operator reads them."""
+    guard, q = guard_at(Phase.TRANSFER, 0.0, **place)
+    with pytest.raises(SafetyStop) as stopped:
+        guard.check(phase, q_next, replace(reading(STEP_S, q), **changes))
+    stop = stopped.value
+    assert (stop.check, stop.unit) == (expected[0], expected[3])
+    assert (stop.value, stop.limit) == pytest.approx(expected[1:3])
+    assert guard.latched is stop
+
+
+def test_stops_on_the_line_say_what_was_broken() -> None:
+    """Deviation, angle, depth, forces in tissue, a needle in the gripper, and a line that is not there."""
+    tilt = math.radians(0.8)
+    cases: list[tuple[Phase, dict[str, float], dict[str, object], tuple[str, float, float, str]]] = [
+        (Phase.IN_TISSUE, {"lateral_mm": 0.7}, {}, ("deviation from the approved line", 0.7, 0.5, "mm")),
+        (Phase.IN_TISSUE, {"tilt_rad": tilt}, {}, ("angle to the approved line", tilt, math.radians(0.5), "rad")),
+        (Phase.IN_TISSUE, {"depth_mm": 80.5}, {}, ("depth in in_tissue", 80.5, 80.2, "mm")),
+        (Phase.APPROACH, {"depth_mm": -4.0}, {}, ("depth in approach", -4.0, -4.8, "mm")),
+        (Phase.IN_TISSUE, {}, {"axial_n": -20.0}, ("axial force in tissue", 20.0, LIMITS.axial_force_n(20.0), "N")),
+        (Phase.IN_TISSUE, {}, {"lateral_n": 2.25}, ("lateral force in tissue", 2.25, 2.0, "N")),
+        (
+            Phase.RETRACT,
+            {},
+            {"needle_held": True},
+            ("retreat with the gripper closed on the needle", 1.0, 0.0, "needles"),
+        ),
+    ]
+    for phase, place, changes, expected in cases:
+        depth = place.pop("depth_mm", 20.0)
+        guard, q = guard_at(phase, depth, **place)
+        with pytest.raises(SafetyStop) as stopped:
+            guard.check(phase, q, replace(reading(STEP_S, q), **changes))
+        stop = stopped.value
+        assert (stop.check, stop.unit) == (expected[0], expected[3])
+        assert (stop.value, stop.limit) == pytest.approx(expected[1:3], abs=1e-6), expected[0]
+    with pytest.raises(SafetyStop) as stopped:
+        Guard(LIMITS, tip_pose).depth_mm(q_of())
+    stop = stopped.value
+    assert (stop.value, stop.limit, stop.unit) == (1.0, 0.0, "lines")

@@ -178,7 +178,7 @@ def test_the_hashes_that_are_shown_are_those_of_the_two_plans(scene: Scene) -> N
     assert f"({scene.approved[:12]})" in reason
 
 
-@pytest.mark.parametrize("over", [-1e-6, 1e-6])
+@pytest.mark.parametrize("over", [-1e-6, 0.0, 1e-6])
 def test_the_apnoea_must_hold_the_insertion_and_a_second_more(scene: Scene, over: float) -> None:
     """At the edge: 1 s must be left when the deepest needle is in, and no more is asked."""
     needed = insertion_time_s(90.0, scene.suite) + GATE_RESERVE_S

@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from guidance.ablation.coverage import Coverage, CoveragePoint
 from guidance.case.case import Case
 from guidance.planning.plan import (
     Clearance,
-    Coverage,
-    CoveragePoint,
     Plan,
     PlannedElectrode,
     PlannedInsertion,

@@ -83,7 +83,7 @@ def advice(
         *rules.coverage_checks(coverage, PROTOCOL),
         *other,
     )
-    return advise(PLAN, seen or placement(), checks, pairs, electrodes, PROTOCOL)
+    return advise(seen or placement(), checks, pairs, electrodes, PROTOCOL)
 
 
 def placement_checks(seen: Placement) -> tuple[Check, ...]:

@@ -128,6 +128,8 @@ def test_a_good_placement_passes_every_rule() -> None:
     assert (registered.value, registered.limit, registered.unit) == (0.8, 2.0, "mm")
     assert registered.source == PROTOCOL.sources["registration_p95_max_mm"]
     assert found["confidence of the measurement of E2"].limit == 0.4
+    same = found["measured against the approved plan (hash)"]
+    assert (same.value, same.limit) == (1.0, 1.0)
     assert found["needles found"].value == found["needles found"].limit == 2.0
 
 

@@ -1,0 +1,172 @@
+"""From a chosen array to the plan value: exact entries and clearances, pairs, field, risk, alternatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from guidance.ablation.treatment import TreatmentResult, predict
+from guidance.case.case import Case
+from guidance.case.policy import PolicyKind
+from guidance.planning import risk
+from guidance.planning.anatomy import Anatomy
+from guidance.planning.electrodes import NOTHING_NEAR, REACH_MM, crossed_mm, shaft_clearances, skin_entry_mm
+from guidance.planning.infeasible import Tally
+from guidance.planning.plan import Alternative, Clearance, Plan, PlannedElectrode, PlannedPair, PlanStatus
+from guidance.planning.reach import Reach
+from guidance.planning.scoring import Scored, Scorer, placed_voltage_v
+from guidance.protocol import Protocol
+from guidance.scene import SuiteDescription
+from kinematics.arrays import FloatArray
+from registration.registration import Registration
+
+Progress = Callable[[str, float], None]
+
+FINAL_DRAWS, FINAL_COVER_DRAWS = 20000, 240
+
+
+@dataclass(frozen=True, eq=False)
+class Assembly:
+    """What turns arrays of one search into plan values; what fails is counted in `tally`."""
+
+    case: Case
+    registration: Registration
+    suite: SuiteDescription
+    protocol: Protocol
+    anatomy: Anatomy
+    model: risk.ErrorModel
+    scorer: Scorer
+    tally: Tally
+
+    def electrodes(self, scored: Scored) -> tuple[PlannedElectrode, ...] | None:
+        """Return the electrodes with exact entries, clearances and risk; None (and counted) when one fails."""
+        T, device = self.anatomy.T_ct_grid, self.suite.device
+        out = T.directions(scored.candidate.out)
+        asked = {s.name: s.policy.clearance_mm for s in self.case.description.structures}
+        axis = scored.candidate.axis
+        found = []
+        single, any_hit = self._touching(scored)
+        if any_hit > self.protocol.hit_probability_max:
+            miss = any_hit - self.protocol.hit_probability_max
+            self.tally.cut("arrays_cut_hit_probability", miss, f"{100 * any_hit:.1f} % ({scored.described})")
+            return None
+        for n, tip_grid in enumerate(scored.tips_mm):
+            tip = T.points(tip_grid)
+            depth = skin_entry_mm(self.case, tip, out, self.anatomy.depth_limit_mm)
+            if depth is None:
+                self.tally.cut("arrays_cut_exact_clearance", 1.0, "no skin in view along an axis")
+                return None
+            clearances = shaft_clearances(self.case, tip, out, depth, device.radius_mm)
+            for c in clearances:
+                if c.mm < asked[c.structure]:
+                    self.tally.cut(
+                        "arrays_cut_exact_clearance",
+                        asked[c.structure] - c.mm,
+                        f"{c.mm:.2f} mm to {c.structure}, limit {asked[c.structure]:.1f} mm ({scored.described})",
+                    )
+                    return None
+            found.append(
+                PlannedElectrode(
+                    id=f"E{n + 1}",
+                    entry_ct_mm=tip + depth * out,
+                    tip_ct_mm=tip,
+                    exposure_mm=scored.plan.exposure_mm,
+                    depth_mm=depth,
+                    pull_back_mm=scored.plan.pull_back_mm,
+                    clearance=clearances[0] if clearances else Clearance(structure=NOTHING_NEAR, mm=REACH_MM),
+                    clearances=clearances,
+                    crossed=crossed_mm(self.case, tip, out, depth),
+                    hit_probability=float(single[n]),
+                    tre_p95_mm=risk.tip_p95_mm(self.model, tip_grid, axis, depth),
+                )
+            )
+        return tuple(found)
+
+    def pairs(self, scored: Scored) -> list[tuple[str, str, float, float]]:
+        """Return the pulsed pairs: names, spacing [mm], voltage [V]."""
+        pairs = []
+        for a, b in self.scorer.pulsed(scored):
+            spacing = float(np.linalg.norm(scored.candidate.lateral_mm[a] - scored.candidate.lateral_mm[b]))
+            pairs.append((f"E{a + 1}", f"E{b + 1}", spacing, placed_voltage_v(spacing, self.protocol)))
+        return pairs
+
+    def field(self, scored: Scored, tell: Progress) -> TreatmentResult:
+        """Return the field of the array as planned, solved on the voxel grid."""
+        axes = np.tile(scored.candidate.axis, (len(scored.tips_mm), 1))
+        return predict(
+            self.scorer.grid,
+            self.scorer.lines(scored.tips_mm, axes, scored.plan),
+            [(a, b, voltage) for a, b, _, voltage in self.pairs(scored)],
+            self.protocol.threshold_v_per_cm,
+            progress=lambda _stage, fraction: tell("plan: field", 0.8 + 0.15 * fraction),
+        )
+
+    def plan(
+        self,
+        scored: Scored,
+        electrodes: tuple[PlannedElectrode, ...],
+        reach: Reach,
+        result: TreatmentResult,
+        alternatives: list[Scored],
+    ) -> Plan:
+        """Return the plan value of an array that passed everything; its risk and coverage come from the final draws."""
+        covers = risk.draw(FINAL_COVER_DRAWS, 4)
+        _, any_hit = self._touching(scored)
+        warnings = []
+        if any_hit > self.protocol.hit_probability_warn:
+            warnings.append(
+                f"{100 * any_hit:.1f} % that a shaft touches a forbidden structure is above the ideal "
+                f"{100 * self.protocol.hit_probability_warn:.0f} %"
+            )
+        return Plan(
+            status=PlanStatus.OK,
+            reasons=tuple(warnings),
+            electrodes=electrodes,
+            device=self.suite.device,
+            pairs=tuple(
+                PlannedPair(
+                    a=a,
+                    b=b,
+                    spacing_mm=spacing,
+                    angle_deg=0.0,
+                    depth_mismatch_mm=0.0,
+                    voltage_v=voltage,
+                    current_a=float(current),
+                )
+                for (a, b, spacing, voltage), current in zip(self.pairs(scored), result.currents_a, strict=True)
+            ),
+            coverage=result.coverage.model_copy(
+                update={"probability": self.scorer.coverage_probability(scored, self.model, covers)}
+            ),
+            order=reach.order,
+            insertions=reach.insertions,
+            alternatives=tuple(self._alternative(s) for s in alternatives),
+            hit_probability=any_hit,
+            search=self.tally.counts,
+            case_sha256=self.case.description.sha256(),
+            registration_sha256=self.registration.sha256(),
+        )
+
+    def _touching(self, scored: Scored) -> tuple[FloatArray, float]:
+        """Return the chance that each shaft touches something forbidden, and that any does, from the final draws."""
+        draws = risk.draw(FINAL_DRAWS, 3)
+        axis = scored.candidate.axis
+        return risk.hit_probabilities(self.anatomy, self.model, scored.tips_mm, axis, scored.depths_mm, draws)
+
+    def _alternative(self, s: Scored) -> Alternative:
+        sides = s.candidate.sides_mm
+        pulsed: FloatArray = sides[sides <= self.protocol.spacing_max_mm]
+        forbidden = [p.clearance_mm for p in self.case.description.policy.values() if p.kind is PolicyKind.FORBIDDEN]
+        least = min(forbidden, default=0.0)
+        return Alternative(
+            electrodes=len(s.tips_mm),
+            spacing_mm=float(pulsed.mean()),
+            axis_ct=self.anatomy.T_ct_grid.directions(s.candidate.axis),
+            least_clearance_mm=s.least_excess_mm + least,
+            tumour_percent=s.tumour_percent,
+            with_margin_percent=s.margin_percent,
+            plan_hit_probability=s.hit_probability,
+            score=s.score,
+        )

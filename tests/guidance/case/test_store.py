@@ -1,0 +1,64 @@
+"""A case on disk: read back as it was, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from guidance.case.case import Case
+from guidance.case.store import FILES, load_case, save_case
+from kinematics.errors import InvalidInputError
+from registration.volume import read_image, write_image
+
+
+def test_round_trip_keeps_every_byte_and_the_geometry(box_case: Case, tmp_path: Path) -> None:
+    """Voxels, types, affine (left-handed) and description come back as they were."""
+    save_case(box_case, tmp_path / "case")
+    again = load_case(tmp_path / "case")
+    assert again.description == box_case.description
+    for ours, theirs in ((box_case.ct, again.ct), (box_case.labels, again.labels), (box_case.body, again.body)):
+        assert theirs.voxels.dtype == ours.voxels.dtype
+        np.testing.assert_array_equal(theirs.voxels, ours.voxels)
+        np.testing.assert_allclose(theirs.affine, ours.affine, atol=1e-4)
+    assert np.linalg.det(again.ct.affine[:3, :3]) < 0.0
+
+
+@pytest.mark.parametrize("which", ["ct", "labels"])
+def test_a_changed_image_is_refused(box_case: Case, tmp_path: Path, which: str) -> None:
+    """One voxel changed on disk is found by the hash."""
+    save_case(box_case, tmp_path)
+    path = tmp_path / FILES[which]
+    image = read_image(path)
+    voxels = image.voxels.copy()
+    voxels[5, 6, 7] += 1
+    write_image(image.with_voxels(voxels), path)
+    with pytest.raises(InvalidInputError, match="hash differs") as caught:
+        load_case(tmp_path)
+    assert caught.value.file == str(path)
+
+
+@pytest.mark.parametrize("name", ["case.json", *FILES.values()])
+def test_a_missing_file_is_refused(box_case: Case, tmp_path: Path, name: str) -> None:
+    """Each of the four files is needed, and named when it is missing."""
+    save_case(box_case, tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(InvalidInputError) as caught:
+        load_case(tmp_path)
+    assert name in str(caught.value.file)
+
+
+def test_a_case_that_was_not_finished_has_no_description(
+    box_case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The description goes first when a case is written over, and comes last: a folder with it is whole."""
+    save_case(box_case, tmp_path)
+
+    def stopped(_volume: object, _path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("guidance.case.store.write_image", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        save_case(box_case, tmp_path)
+    assert not (tmp_path / "case.json").exists()

@@ -1,0 +1,237 @@
+"""The steps of a procedure on a run folder: each from saved values, in order, once, and refused otherwise."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from guidance.case.store import save_case
+from guidance.planning.plan import Plan, PlanStatus
+from guidance.procedure.execution import Execution
+from guidance.procedure.journal import Journal
+from guidance.verification.placement import Placement
+from guidance.verification.verdict import Verdict
+from kinematics.errors import InvalidInputError, RefusedError
+from sim import steps as steps_module
+from sim.run_folder import RunSettings
+from sim.steps import SimulatedProcedure
+from tests.sim.small_run import SUITE, case_and_array, planned
+
+SAVED = ("registration.json", "plan.json", "execution.json", "placement.json", "verdict.json")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hand_made_plan() -> Iterator[None]:
+    """The triangle stands for the search, which has its own tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps_module, "search_plan", planned)
+        yield
+
+
+@pytest.fixture(scope="module")
+def case_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The case on disk."""
+    path = tmp_path_factory.mktemp("steps") / "case"
+    save_case(case_and_array()[0], path)
+    return path
+
+
+def begin(case_folder: Path, path: Path, seed: int = 9) -> SimulatedProcedure:
+    """Start a run."""
+    settings = RunSettings(
+        case_folder=str(case_folder), case_name="phantom-0", seed=seed, suite=SUITE, fidelity="fast", version="0.1.0"
+    )
+    return SimulatedProcedure.start(path, case_and_array()[0], settings)
+
+
+def run_all(run: SimulatedProcedure) -> Verdict:
+    """Do every step, each in a process of its own as far as saved values go."""
+    path = run.folder.path
+    run.register()
+    SimulatedProcedure(path).plan()
+    SimulatedProcedure(path).approve("Dr Example", "2024-05-01T10:00:00Z")
+    SimulatedProcedure(path).execute()
+    return SimulatedProcedure(path).verify()[1]
+
+
+@pytest.fixture(scope="module")
+def done(case_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> SimulatedProcedure:
+    """A whole run."""
+    run = begin(case_folder, tmp_path_factory.mktemp("runs") / "done")
+    run_all(run)
+    return SimulatedProcedure(run.folder.path)
+
+
+@pytest.fixture
+def half(done: SimulatedProcedure, tmp_path: Path) -> SimulatedProcedure:
+    """The same run as it was after its approval."""
+    path = tmp_path / "half"
+    shutil.copytree(done.folder.path, path)
+    for name in ("execution.json", "placement.json", "verdict.json", "ct_after.nii.gz", "journal.sqlite"):
+        (path / name).unlink()
+    for leftover in [*path.glob("journal.sqlite-*"), path / "sim" / "truth.json"]:
+        leftover.unlink()
+    return SimulatedProcedure(path)
+
+
+def test_a_whole_run_leaves_every_value(done: SimulatedProcedure) -> None:
+    """Each saved value loads, and each names the one before it by hash."""
+    plan, execution, registration = done.saved_plan, done.execution, done.registration
+    placement, verdict = (
+        Placement.load(done.folder["placement.json"]),
+        Verdict.load(done.folder["verdict.json"]),
+    )
+    assert plan.registration_sha256 == registration.sha256()
+    assert plan.case_sha256 == done.case.description.sha256()
+    assert execution.completed and execution.plan_sha256 == plan.sha256() == placement.plan_sha256
+    assert verdict.placement_sha256 == placement.sha256()
+    assert placement.check_ct_sha256 == done.scan().sha256()
+    with Journal(done.folder.journal) as journal:
+        assert journal.verify(execution.journal_head) > 10
+    timing = done.folder.timing()
+    assert {"register_s", "plan_s", "execute_s", "scan_s", "verify_s"} <= set(timing)
+    assert all(t > 0.0 for t in timing.values())
+
+
+def test_truth_stands_beside_the_verdict_and_decides_nothing(done: SimulatedProcedure) -> None:
+    """The verdict without truth is that of the image alone; judging an image saves nothing."""
+    verdict = Verdict.load(done.folder["verdict.json"])
+    assert all(e.truth is not None for e in verdict.electrodes)
+    for e in verdict.electrodes:
+        assert e.truth is not None
+        assert e.tip_error_mm == pytest.approx(e.truth.tip_error_mm, abs=0.7)
+    before = {p: p.read_bytes() for p in done.folder.path.glob("*.json") if p.name != "timing.json"}
+    placement, judged = done.judge_image(done.scan())
+    assert placement.sha256() == verdict.placement_sha256
+    bare = tuple(e.model_copy(update={"truth": None}) for e in verdict.electrodes)
+    assert verdict.model_copy(update={"electrodes": bare}).canonical_json() == judged.canonical_json()
+    assert before == {p: p.read_bytes() for p in done.folder.path.glob("*.json") if p.name != "timing.json"}
+
+
+def test_the_same_seed_gives_the_same_bytes(case_folder: Path, done: SimulatedProcedure, tmp_path: Path) -> None:
+    """Another folder, the same seed: every saved value but the times is the same to the byte."""
+    again = begin(case_folder, tmp_path / "again")
+    run_all(again)
+    for name in SAVED:
+        assert again.folder[name].read_bytes() == done.folder[name].read_bytes(), name
+
+
+def test_a_check_ct_is_made_once(done: SimulatedProcedure) -> None:
+    """The saved image is read back, in the check frame; it is not scanned anew."""
+    path = done.folder["ct_after.nii.gz"]
+    before = path.stat().st_mtime_ns
+    image = done.scan()
+    assert image.frame == "check"
+    assert path.stat().st_mtime_ns == before
+    assert np.allclose(image.spacing_mm, SUITE.check_scan.spacing_mm)
+
+
+def test_the_planning_ct_is_the_same_in_every_process(done: SimulatedProcedure) -> None:
+    """Made from the seed each time, to the same bytes, and with the fiducials in it."""
+    other = SimulatedProcedure(done.folder.path)
+    assert other.planning_ct.sha256() == done.planning_ct.sha256() != done.case.ct.sha256()
+
+
+def test_a_folder_holds_one_run(case_folder: Path, done: SimulatedProcedure, tmp_path: Path) -> None:
+    """A second start in it is refused with a remedy, and changes nothing."""
+    before = done.folder["run.json"].read_bytes()
+    with pytest.raises(InvalidInputError, match="already holds a run") as refused:
+        begin(case_folder, done.folder.path, seed=1)
+    assert refused.value.remedy and "--out" in refused.value.remedy
+    assert done.folder["run.json"].read_bytes() == before
+    with pytest.raises(InvalidInputError, match="no such run folder"):
+        SimulatedProcedure(tmp_path / "nothing")
+
+
+def test_steps_out_of_order_say_what_is_missing(case_folder: Path, tmp_path: Path) -> None:
+    """Each step before its time names the value that is not there, and the remedy."""
+    run = begin(case_folder, tmp_path / "run")
+    for step in (run.plan, lambda: run.approve("Dr", "2024"), run.execute, run.verify):
+        with pytest.raises(InvalidInputError, match="is not there") as refused:
+            step()
+        assert refused.value.file and refused.value.remedy == "run the step that writes it first"
+    assert not run.folder.journal.exists()
+
+
+def test_a_plan_needs_an_accepted_registration(half: SimulatedProcedure) -> None:
+    """A registration that was refused is not planned on."""
+    refused = half.registration.model_copy(update={"accepted": False, "reasons": ("tumour 2.4 mm, limit 2.0 mm",)})
+    refused.save(half.folder["registration.json"])
+    with pytest.raises(RefusedError, match="not accepted; tumour 2.4 mm") as caught:
+        half.plan()
+    assert caught.value.step == "plan"
+
+
+def test_only_a_plan_can_be_approved(half: SimulatedProcedure) -> None:
+    """Reasons are not approved; the approval that was there stays as it was."""
+    before = half.folder["approval.json"].read_bytes()
+    none = half.saved_plan.model_copy(update={"status": PlanStatus.INFEASIBLE, "reasons": ("no array fits",)})
+    none.save(half.folder["plan.json"])
+    with pytest.raises(RefusedError, match="approve refused: no array fits"):
+        half.approve("Dr Example", "2024")
+    assert half.folder["approval.json"].read_bytes() == before
+
+
+def test_a_plan_of_another_registration_is_not_used(half: SimulatedProcedure) -> None:
+    """Registered again after planning: plan again."""
+    half.registration.model_copy(update={"fre_mm": 0.123}).save(half.folder["registration.json"])
+    for step in (lambda: half.approve("Dr", "2024"), half.execute):
+        with pytest.raises(InvalidInputError, match="another registration") as refused:
+            step()
+        assert refused.value.remedy and "plan again" in refused.value.remedy
+
+
+def test_a_plan_that_changed_after_its_approval_does_not_move(half: SimulatedProcedure) -> None:
+    """What was approved, by hash, is what moves; the journal stays empty and no truth is written."""
+    Plan.load(half.folder["plan.json"]).model_copy(update={"hit_probability": 0.5}).save(half.folder["plan.json"])
+    with pytest.raises(RefusedError, match="not the one that was approved"):
+        half.execute()
+    with Journal(half.folder.journal) as journal:
+        assert journal.entries() == ()
+    assert not half.folder["execution.json"].exists()
+    assert not half.folder.truth.exists()
+
+
+def test_needles_are_inserted_once(done: SimulatedProcedure) -> None:
+    """A run that was executed is verified, not executed again."""
+    with pytest.raises(InvalidInputError, match="executed before") as refused:
+        done.execute()
+    assert refused.value.remedy and "verify" in refused.value.remedy
+
+
+def test_an_execution_without_a_needle_is_not_scanned(half: SimulatedProcedure) -> None:
+    """Nothing stands, nothing is measured: the execution's own reasons are given."""
+    Execution(
+        plan_sha256=half.saved_plan.sha256(),
+        completed=False,
+        reasons=("E1: no apnoea came",),
+        needles=(),
+        duration_s=90.0,
+        journal_head="0" * 64,
+    ).save(half.folder["execution.json"])
+    with pytest.raises(RefusedError, match="no needle was inserted; E1: no apnoea came"):
+        half.verify()
+    assert not half.folder["ct_after.nii.gz"].exists()
+
+
+def test_a_case_that_changed_is_refused(half: SimulatedProcedure, case_folder: Path, tmp_path: Path) -> None:
+    """The run keeps a copy of the case's description: another one in the folder stops every step."""
+    changed = tmp_path / "case"
+    shutil.copytree(case_folder, changed)
+    case = case_and_array()[0]
+    case.description.model_copy(update={"name": "renamed"}).save(changed / "case.json")
+    half.settings.model_copy(update={"case_folder": str(changed)}).save(half.folder["run.json"])
+    with pytest.raises(InvalidInputError, match="has changed since this run was started"):
+        SimulatedProcedure(half.folder.path).register()
+
+
+def test_progress_is_told(half: SimulatedProcedure) -> None:
+    """Each step begins at 0 and ends at 1 under its own name."""
+    told: list[tuple[str, float]] = []
+    run = SimulatedProcedure(half.folder.path, lambda stage, share: told.append((stage, share)))
+    run.register()
+    assert told == [("register", 0.0), ("register", 0.6), ("register", 1.0)]
