@@ -128,7 +128,7 @@ def tests_pass(copy: Path, tests: list[str], limit_s: float, compiled: bool) -> 
 def run(module: str, limit: int, seed: int, copy: Path, compiled: bool) -> tuple[int, int]:
     """Try mutants of one module; return how many were killed, and how many there were."""
     place = Path(module)
-    tests = [str(Path("tests") / place.parent / f"test_{place.name}")]
+    tests = sorted(str(p.relative_to(copy)) for p in (copy / "tests" / place.parent).glob(f"test_{place.stem}*.py"))
     original = (copy / place).read_text()
     tree = ast.parse(original)
     (copy / place).write_text(ast.unparse(tree))

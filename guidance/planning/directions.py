@@ -44,3 +44,13 @@ def lateral_grid(radius_mm: float, pitch_mm: float) -> FloatArray:
     a, b = np.meshgrid(ticks, ticks, indexing="ij")
     keep = np.hypot(a, b) <= radius_mm + 1e-9
     return np.stack([a[keep], b[keep]], axis=-1)
+
+
+def orientation_words(out_lps: FloatArray) -> str:
+    """Return where a direction points in the patient, the largest part first: `front, head and left`."""
+    names = (("left", "right"), ("back", "front"), ("head", "feet"))
+    parts = sorted(
+        ((abs(float(v)), pair[0] if v > 0.0 else pair[1]) for v, pair in zip(out_lps, names, strict=True)), reverse=True
+    )
+    words = [name for share, name in parts if share > math.sin(math.radians(12.0))]
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

@@ -22,6 +22,9 @@ STAGES = (
     "corridors_cut_no_skin_in_view",
     "corridors_cut_wrist_reach",
     "arrays",
+    "arrays_of_2",
+    "arrays_of_3",
+    "arrays_of_4",
     "arrays_scored",
     "arrays_refined",
     "arrays_cut_hit_probability",
@@ -66,6 +69,12 @@ class Tally:
         ):
             self.add(stage, int((fate == kind).sum()))
 
+    def arrays(self, pairs: int, triples: int, quads: int) -> None:
+        """Count the arrays by their number of electrodes."""
+        for stage, count in (("arrays_of_2", pairs), ("arrays_of_3", triples), ("arrays_of_4", quads)):
+            self.add(stage, count)
+            self.add("arrays", count)
+
     def reasons(self) -> tuple[str, ...]:
         """Return the reasons: the binding limit first, then the nearest miss at each, then what was cut."""
         c = self.counts
@@ -84,7 +93,8 @@ class Tally:
             lines.append(f"no array passes every limit; the one that came farthest fails on {_words(last)}")
         lines += [f"nearest miss, {_words(k)}: {self.nearest[k]}" for k in STAGES if k in self.nearest]
         cuts_text = ", ".join(f"{_words(k)} {v}" for k, v in c.items() if "_cut_" in k and v)
-        lines.append(f"of {c['corridors']} corridors and {c['arrays']} arrays, cut by: {cuts_text or 'none'}")
+        sizes = ", ".join(f"{c[f'arrays_of_{n}']} of {n} electrodes" for n in (2, 3, 4))
+        lines.append(f"of {c['corridors']} corridors and {c['arrays']} arrays ({sizes}), cut by: {cuts_text or 'none'}")
         return tuple(lines)
 
 

@@ -26,8 +26,6 @@ TUMOUR_WISH_PERCENT = 99.8
 MARGIN_WISH_PERCENT = 97.0
 CLEARANCE_WISH_MM = 3.0
 """Beyond the policy's 2 mm: 5 mm is the protocol's ideal."""
-GRID_SLACK_MM = 0.4
-"""Distances on the grid may be too long by this; the exact ones are checked at the end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +66,8 @@ class Scorer:
     keep_away_mm: FloatArray
     """Points that a needle's axis must pass at `keep_away_by_mm` or more (skin fiducials), frame `grid`."""
     keep_away_by_mm: float = 10.0
+    slack_mm: float = 0.4
+    """Clearance beyond the policy's that an array keeps on the grid."""
 
     @classmethod
     def of(
@@ -125,7 +125,7 @@ class Scorer:
                 depth,
                 self.spread.row,
             )
-            if row[0] < GRID_SLACK_MM:
+            if row[0] < self.slack_mm:
                 return None
             depths.append(depth)
             rows.append(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from guidance.case.case import Case
 from guidance.planning import arrays, corridors, directions, risk
 from guidance.planning.anatomy import Anatomy, build_anatomy
 from guidance.planning.assemble import Assembly
+from guidance.planning.base_advice import advise_base
+from guidance.planning.directions import orientation_words
 from guidance.planning.infeasible import Tally, reasons_before_search, refused
 from guidance.planning.plan import Plan
 from guidance.planning.quads import combine_four
@@ -26,10 +29,29 @@ Progress = Callable[[str, float], None]
 
 HUB_ABOVE_SKIN_MM = 10.0
 """The hub, and the fingers that end level with it, stay this far from the skin."""
-PITCH_MM = 2.0
 PLANES_MM = (2.5, 5.0, 7.5)
 """Tip depths tried, beyond the target's deepest point."""
 LEAST_RADIUS_MM = 14.0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How finely one pass searches.
+
+    Args:
+        pitch_mm: Of the lateral grid.
+        open_mm: Clearance beyond the policy's that keeps a corridor, on the grid.
+        slack_mm: Clearance beyond the policy's that keeps an array, on the grid, whose distances may be too long by
+            0.4 mm; the exact ones are checked at the end.
+    """
+
+    pitch_mm: float
+    open_mm: float
+    slack_mm: float
+
+
+PASSES = (Pass(2.0, 0.2, 0.4), Pass(1.5, 0.0, 0.1))
+"""The second is taken where the first finds no plan."""
 SCORED = 700
 PAIRS_SCORED = 60
 QUADS_FROM = 400
@@ -86,8 +108,16 @@ class _Search:
     """One search; holds what the stages share."""
 
     def __init__(
-        self, case: Case, registration: Registration, suite: SuiteDescription, protocol: Protocol, tell: Progress
+        self,
+        case: Case,
+        registration: Registration,
+        suite: SuiteDescription,
+        protocol: Protocol,
+        tell: Progress,
+        *,
+        within_reach: bool = True,
     ) -> None:
+        self.within_reach = within_reach
         self.case, self.registration, self.suite, self.protocol, self.tell = case, registration, suite, protocol, tell
         self.tally = Tally()
         tell("plan: anatomy", 0.0)
@@ -105,29 +135,60 @@ class _Search:
 
     def run(self) -> Plan:
         """Run every stage."""
+        for fineness in PASSES:
+            chosen = self._chosen(self._ranked(fineness))
+            if chosen is not None:
+                break
+        else:
+            reasons = (*self.tally.reasons(), *self._beyond_reach())
+            chosen = refused(reasons, self.case, self.registration, self.tally.counts)
+        self.tell("plan: done", 1.0)
+        return chosen
+
+    def _ranked(self, fineness: Pass) -> list[Scored]:
+        """Return the arrays of one pass that keep every rule but exact clearance, reach and field, best first."""
+        self.scorer = replace(self.scorer, slack_mm=fineness.slack_mm)
         self.tell("plan: corridors", 0.2)
-        candidates = self._candidates()
+        candidates = self._candidates(fineness)
         self.tell("plan: coverage", 0.35)
         ranked = self._refined(self._scored(candidates))
         self.tell("plan: risk", 0.5)
-        kept = self._risk_judged(ranked)
-        chosen = self._chosen(kept)
-        self.tell("plan: done", 1.0)
-        if chosen is None:
-            return refused(self.tally.reasons(), self.case, self.registration, self.tally.counts)
-        return chosen
+        return self._risk_judged(ranked)
 
-    def _candidates(self) -> list[arrays.Candidate]:
+    def _beyond_reach(self) -> tuple[str, ...]:
+        """Say whether an array exists that only the arm's place rules out, and where the arm should stand for it."""
+        if not (self.tally.counts["corridors_cut_wrist_reach"] or self.tally.counts["arrays_cut_arm_reach"]):
+            return ()
+        free = _Search(self.case, self.registration, self.suite, self.protocol, self.tell, within_reach=False)
+        return free.advice()
+
+    def advice(self) -> tuple[str, ...]:
+        """Return what the best array would need that keeps every rule but the arm's reach."""
+        for scored in (found for fineness in PASSES for found in self._ranked(fineness)):
+            if not self.scorer.accepted(scored.tumour_percent, scored.margin_percent):
+                continue
+            electrodes = self.assembly.electrodes(scored)
+            if electrodes is None:
+                continue
+            out = self.anatomy.T_ct_grid.directions(scored.candidate.out)
+            sentence = f"the arm's place rules out {scored.described}, from the {orientation_words(out)}"
+            move = advise_base(self.case, self.registration, self.suite, electrodes)
+            if move is None:
+                return (f"{sentence}; no place of the base that was tried reaches it",)
+            return (f"{sentence}; with its base {move.text} the arm would reach it",)
+        return ("without the limit of the arm's reach there is no array either",)
+
+    def _candidates(self, fineness: Pass) -> list[arrays.Candidate]:
         out = directions.outward_directions()
         axes = [directions.lateral_axes(-o) for o in out]
         first, second = (np.array([a[n] for a in axes]) for n in range(2))
         tumour = self.anatomy.tumour_mm
         across = max(float(np.abs(tumour @ f).max()) for f in first[:: max(1, len(first) // 40)])
-        lateral = directions.lateral_grid(max(LEAST_RADIUS_MM, across + 4.0), PITCH_MM)
+        lateral = directions.lateral_grid(max(LEAST_RADIUS_MM, across + 4.0), fineness.pitch_mm)
         bottoms = np.array([(tumour @ -o).max() for o in out])
         planes = bottoms[:, None] + np.array(PLANES_MM)
         found = corridors.trace_corridors(
-            self.anatomy, out, first, second, lateral, planes, self.model.spread, least_excess_mm=0.2
+            self.anatomy, out, first, second, lateral, planes, self.model.spread, least_excess_mm=fineness.open_mm
         )
 
         def tips_mm(rows: NDArray[np.intp]) -> FloatArray:
@@ -135,18 +196,18 @@ class _Search:
             tips: FloatArray = lateral[n, :1] * first[d] + lateral[n, 1:] * second[d] - planes[d, p, None] * out[d]
             return tips
 
-        close_unreachable(
-            found,
-            out,
-            tips_mm,
-            self.registration.T_robot_ct @ self.anatomy.T_ct_grid,
-            self.suite.motion.approach_distance_mm,
-        )
+        if self.within_reach:
+            close_unreachable(
+                found,
+                out,
+                tips_mm,
+                self.registration.T_robot_ct @ self.anatomy.T_ct_grid,
+                self.suite.motion.approach_distance_mm,
+            )
         self.tally.corridors(found)
         triples, pairs = arrays.combine(found, out, lateral, planes)
-        self.tally.add("arrays", len(triples) + len(pairs))
         quads = combine_four(found, out, lateral, planes, self._places(triples, out, planes))
-        self.tally.add("arrays", len(quads))
+        self.tally.arrays(len(pairs), len(triples), len(quads))
         return [*triples[:SCORED], *quads[:QUADS_SCORED], *pairs[:PAIRS_SCORED]]
 
     def _places(self, triples: list[arrays.Candidate], out: FloatArray, planes: FloatArray) -> NDArray[np.intp]:

@@ -188,6 +188,15 @@ def _slices_round_target(case: Case) -> tuple[int, int]:
     return first, int(min(case.ct.shape[2], np.ceil(index.max() + pad) + 1))
 
 
+def _near_target(case: Case) -> dict[int, int]:
+    """Return how many voxels of each label lie in the box of the target and its surroundings."""
+    index = case.labels.indices(target_points_mm(case))
+    pad = PLAN_MARGIN_MM / case.labels.spacing_mm
+    box = case.labels.crop(np.floor(index.min(axis=0) - pad), np.ceil(index.max(axis=0) + pad) + 1)
+    labels, counts = np.unique(box.voxels, return_counts=True)
+    return {int(label): int(count) for label, count in zip(labels, counts, strict=True)}
+
+
 def _round_target(check_ct: Volume, case: Case, T_plan_check: Transform | None) -> Volume:
     if T_plan_check is None:
         return check_ct
@@ -229,7 +238,7 @@ def _write_segmentation(
     from pydicom.uid import generate_uid
 
     labels = case.labels.voxels[:, :, first:last]
-    present = np.bincount(labels.ravel(), minlength=1)
+    near = _near_target(case)
     chosen: list[tuple[str, Any, Any, NDArray[np.bool_]]] = []
     abnormal, anatomical = codes.SCT.MorphologicallyAbnormalStructure, codes.SCT.AnatomicalStructure
     target = case.description.structure(case.description.target)
@@ -238,8 +247,7 @@ def _write_segmentation(
         zone = CodedConcept("ABLATION_ZONE", "99NEEDLEWORK", "Predicted ablation zone")
         chosen.append(("ablation zone", abnormal, zone, _on_grid(lesion, part)))
     for structure in case.description.structures:
-        count = int(present[structure.label]) if structure.label < len(present) else 0
-        if structure.policy.kind is PolicyKind.FORBIDDEN and count >= LEAST_STRUCTURE_VOXELS:
+        if structure.policy.kind is PolicyKind.FORBIDDEN and near.get(structure.label, 0) >= LEAST_STRUCTURE_VOXELS:
             code = CodedConcept(structure.name.upper()[:16], "99NEEDLEWORK", structure.name[:64])
             chosen.append((structure.name, anatomical, code, labels == structure.label))
     chosen = [c for c in chosen if c[3].any()]

@@ -14,7 +14,7 @@ SHAPE = (100, 90, 24)
 
 @pytest.fixture(scope="module")
 def scene() -> tuple[LabelCanvas, dict[str, np.ndarray]]:
-    """Fat with a loop of bowel 16 mm wide, one lying flat, a vessel of 5 mm, gas, labelled colon with a blurred edge."""
+    """Fat with a loop of bowel 16 mm wide, one lying flat, a vessel, gas, and a labelled colon with a blurred edge."""
     affine = np.diag([1.0, -1.0, 2.5, 1.0])
     grid = Volume(np.zeros(SHAPE, np.uint8), affine)
     i, j, k = np.meshgrid(*[np.arange(n) for n in SHAPE], indexing="ij")
@@ -85,6 +85,8 @@ def test_disc_between_two_vertebrae_is_filled() -> None:
     )
     add_spine_remainder(canvas)
     spine, disc = canvas.mask(SPINE), column & (k >= 8) & (k < 11)
-    assert (spine & disc).sum() > 0.9 * disc.sum()
+    # A ball that does not fit into the gap leaves a rounded rim.
+    assert (spine & disc).sum() > 0.75 * disc.sum()
+    assert spine[disc & (np.hypot(i - 30, j - 22) < 11)].all()
     assert (spine & ~disc).sum() < 0.1 * disc.sum()
     np.testing.assert_array_equal(canvas.labels == 3, aorta)
