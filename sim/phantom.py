@@ -154,12 +154,12 @@ def _organs(canvas: _Canvas, origin: FloatArray, rng: np.random.Generator) -> No
         return value * rng.uniform(0.92, 1.08)
 
     far = 90.0
-    canvas.ellipsoid("liver", at(-58, -12, 48), (near(42), near(50), near(44)))
-    canvas.ellipsoid("stomach", at(48, -32, 46), (near(34), near(22), near(26)))
-    canvas.ellipsoid("spleen", at(74, 26, 48), (near(16), near(28), near(30)))
-    canvas.ellipsoid("kidney_right", at(-58, 42, -16), (near(22), near(18), near(44)))
-    canvas.ellipsoid("kidney_left", at(60, 42, -6), (near(22), near(18), near(44)))
-    canvas.tube("colon", line((-78, -22, -70), (-70, -38, -52), (0, -54, -50), (70, -38, -44), (80, -4, -20)), near(13))
+    canvas.ellipsoid("liver", at(-46, -8, 48), (near(35), near(42), near(42)))
+    canvas.ellipsoid("stomach", at(42, -27, 46), (near(30), near(19), near(26)))
+    canvas.ellipsoid("spleen", at(60, 22, 48), (near(13), near(24), near(28)))
+    canvas.ellipsoid("kidney_right", at(-48, 34, -16), (near(19), near(15), near(42)))
+    canvas.ellipsoid("kidney_left", at(50, 34, -6), (near(19), near(15), near(42)))
+    canvas.tube("colon", line((-60, -14, -70), (-54, -27, -52), (0, -39, -50), (54, -27, -44), (61, -2, -20)), near(11.5))
     for _ in range(5):
         canvas.ellipsoid("small_bowel", at(0, -22, -66, 30), (near(13), near(12), near(12)))
     canvas.tube("duodenum", line((-30, -22, 14), (-38, -10, -6), (-34, 0, -34), (-8, 8, -42)), near(9))

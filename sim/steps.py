@@ -136,6 +136,10 @@ class SimulatedProcedure:
         self.progress(step, 1.0)
         self.folder.add_timing(**{f"{step}_s": time.perf_counter() - begun})
 
+    def _part(self, step: str, first: float = 0.0, last: float = 1.0) -> Progress:
+        """Return a progress that shows what happens inside a step as one bar, from `first` to `last`."""
+        return lambda _stage, fraction: self.progress(step, min(first + (last - first) * fraction, 0.99))
+
     def register(self) -> Registration:
         """Find the fiducials in the CT, match and fit the tracked ones, predict the error; save `registration.json`.
 
@@ -177,7 +181,7 @@ class SimulatedProcedure:
                 registration,
                 suite=self.settings.suite,
                 protocol=self.protocol,
-                progress=self.progress,
+                progress=self._part("plan"),
             )
             plan.save(self.folder["plan.json"])
         return plan
@@ -235,7 +239,7 @@ class SimulatedProcedure:
                     gate=self.suite.gate,
                     clock=self.suite.clock,
                     journal=journal,
-                    progress=self.progress,
+                    progress=self._part("execute"),
                 )
             finally:
                 journal.close()
@@ -276,8 +280,8 @@ class SimulatedProcedure:
         """Measure and judge the needles in any CT of this patient; nothing is saved."""
         with self._timed("verify"):
             plan = self.saved_plan
-            placement = measure(
-                check_ct, self.planning_ct, plan, self.case, suite=self.settings.suite, progress=self.progress
-            )
-            verdict = judge(plan, placement, self.case, self.settings.budget, self.protocol, progress=self.progress)
+            suite, budget = self.settings.suite, self.settings.budget
+            looking, judging = self._part("verify", 0.0, 0.7), self._part("verify", 0.7, 1.0)
+            placement = measure(check_ct, self.planning_ct, plan, self.case, suite=suite, progress=looking)
+            verdict = judge(plan, placement, self.case, budget, self.protocol, progress=judging)
         return placement, verdict

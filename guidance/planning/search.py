@@ -20,6 +20,7 @@ from guidance.planning.plan import Plan
 from guidance.planning.quads import combine_four
 from guidance.planning.reach import ArmReach, close_unreachable
 from guidance.planning.scoring import Scored, Scorer
+from guidance.procedure.interlocks import deepest_mm
 from guidance.protocol import Protocol
 from guidance.scene import SuiteDescription
 from kinematics.arrays import FloatArray
@@ -29,6 +30,8 @@ Progress = Callable[[str, float], None]
 
 HUB_ABOVE_SKIN_MM = 10.0
 """The hub, and the fingers that end level with it, stay this far from the skin."""
+DEPTH_ROOM_MM = 1.0
+"""The grid's depth may be less than the exact one by this."""
 PLANES_MM = (2.5, 5.0, 7.5)
 """Tip depths tried, beyond the target's deepest point."""
 LEAST_RADIUS_MM = 14.0
@@ -61,6 +64,8 @@ REFINED = 14
 FIELDS = 5
 """Fields solved at most: one for each array that passed everything else, best first."""
 ALTERNATIVES = 6
+ADVISED = 4
+"""Arrays beyond reach for which a better place of the base is looked for."""
 APART_RAD = np.radians(7.0)
 SEARCH_DRAWS, SEARCH_COVER_DRAWS = 3000, 60
 FIELD_SLACK = (1.0, 3.0)
@@ -122,7 +127,8 @@ class _Search:
         self.tally = Tally()
         tell("plan: anatomy", 0.0)
         device = suite.device
-        self.limit_mm = device.usable_length_mm - HUB_ABOVE_SKIN_MM
+        # What one apnoea has no time for would be refused before it moves.
+        self.limit_mm = min(device.usable_length_mm - HUB_ABOVE_SKIN_MM, deepest_mm(suite) - DEPTH_ROOM_MM)
         self.anatomy: Anatomy = build_anatomy(case, device.radius_mm, self.limit_mm)
         self.model = risk.error_model(registration, self.anatomy)
         tell("plan: anatomy", 0.15)
@@ -164,6 +170,7 @@ class _Search:
 
     def advice(self) -> tuple[str, ...]:
         """Return what the best array would need that keeps every rule but the arm's reach."""
+        sentences: list[str] = []
         for scored in (found for fineness in PASSES for found in self._ranked(fineness)):
             if not self.scorer.accepted(scored.tumour_percent, scored.margin_percent):
                 continue
@@ -171,12 +178,15 @@ class _Search:
             if electrodes is None:
                 continue
             out = self.anatomy.T_ct_grid.directions(scored.candidate.out)
-            sentence = f"the arm's place rules out {scored.described}, from the {orientation_words(out)}"
+            sentences.append(f"the arm's place rules out {scored.described}, from the {orientation_words(out)}")
             move = advise_base(self.case, self.registration, self.suite, electrodes)
-            if move is None:
-                return (f"{sentence}; no place of the base that was tried reaches it",)
-            return (f"{sentence}; with its base {move.text} the arm would reach it",)
-        return ("without the limit of the arm's reach there is no array either",)
+            if move is not None:
+                return (f"{sentences[-1]}; with its base {move.text} the arm would reach it",)
+            if len(sentences) == ADVISED:
+                break
+        if not sentences:
+            return ("without the limit of the arm's reach there is no array either",)
+        return (f"{sentences[0]}; no place of the base that was tried reaches it",)
 
     def _candidates(self, fineness: Pass) -> list[arrays.Candidate]:
         out = directions.outward_directions()

@@ -65,6 +65,14 @@ def insertion_time_s(depth_mm: float, suite: SuiteDescription) -> float:
     return (depth_mm + CONTACT_MARGIN_MM) / (SPEED_SHARE * suite.motion.tissue_speed_mm_s) + RELEASE_S
 
 
+def deepest_mm(suite: SuiteDescription) -> float:
+    """Return the greatest depth [mm] that one apnoea has time for, with the reserve."""
+    from guidance.procedure.steps import CONTACT_MARGIN_MM, RELEASE_S, SPEED_SHARE
+
+    time_s = suite.gate.apnoea_s - GATE_RESERVE_S - RELEASE_S
+    return time_s * SPEED_SHARE * suite.motion.tissue_speed_mm_s - CONTACT_MARGIN_MM
+
+
 def _whole(plan: Plan) -> list[str]:
     """Return what the plan lacks: an order over all electrodes, and one insertion each."""
     ids = sorted(e.id for e in plan.electrodes)

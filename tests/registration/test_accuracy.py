@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.integrate import dblquad
 from scipy.spatial.transform import Rotation
+from scipy.special import erf
 
 from kinematics.errors import InvalidInputError
 from registration import accuracy
@@ -111,13 +113,43 @@ def test_the_line_is_a_line_up_to_a_millimetre(spread_mm: float, refused: bool) 
     """Points whose rms distance from their best line is below 1 mm leave the rotation about it free."""
     along = np.outer([-60.0, -20.0, 20.0, 60.0], [0.6, 0.0, 0.8])
     aside = np.outer([1.0, -1.0, -1.0, 1.0], [0.8, 0.0, -0.6]) * spread_mm
+    points = along + aside + (40.0, 900.0, -250.0)
     if refused:
         with pytest.raises(InvalidInputError, match="on one line") as found:
-            accuracy.check_fiducials(along + aside)
+            accuracy.check_fiducials(points)
         assert found.value.value == pytest.approx(spread_mm, abs=1e-3)
         assert found.value.limit == 1.0
     else:
-        assert np.array_equal(accuracy.check_fiducials(along + aside), along + aside)
+        assert np.array_equal(accuracy.check_fiducials(points), points)
+
+
+def test_three_fiducials_are_enough() -> None:
+    """Three that are not on one line determine a motion; the TRE is Fitzpatrick's for N = 3 at their centroid."""
+    three = LAYOUT[:3]
+    assert np.array_equal(accuracy.check_fiducials(three), three)
+    at_centroid = accuracy.tre_rms_fitzpatrick(three, 0.4, three.mean(axis=0))
+    assert at_centroid == pytest.approx(0.4 / np.sqrt(3.0))
+
+
+@pytest.mark.parametrize("variances", [(4.0, 1.0, 0.3), (1.0, 0.7, 0.1), (9.0, 8.0, 0.05)])
+def test_radial_p95_agrees_with_nested_integrals(variances: tuple[float, float, float]) -> None:
+    """The Gaussian integrated over the ball in cylinder coordinates by another rule: 95 % to six digits."""
+    a, b, c = np.sqrt(variances)
+    radius = accuracy.radial_p95(np.diag(variances))
+
+    def disc(turn: float, rho: float) -> float:
+        across = (np.cos(turn) / a) ** 2 + (np.sin(turn) / b) ** 2
+        height = erf(np.sqrt(radius**2 - rho**2) / (c * np.sqrt(2.0)))
+        return float(rho * np.exp(-0.5 * rho**2 * across) * height / (2.0 * np.pi * a * b))
+
+    inside = dblquad(disc, 0.0, radius, 0.0, 0.5 * np.pi, epsabs=1e-9)[0]
+    assert 4.0 * inside == pytest.approx(0.95, abs=1e-6)
+
+
+def test_a_variance_below_zero_by_rounding_counts_as_none() -> None:
+    """Eigenvalues that came out negative neither add to the spread nor take from it."""
+    flat = accuracy.radial_p95(np.diag([1.0, 2.0, 0.0]))
+    assert accuracy.radial_p95(np.diag([1.0, 2.0, -0.3])) == flat
 
 
 def test_a_singular_covariance_is_refused() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from guidance.case.case import Case, Eligibility
 from guidance.planning.plan import Clearance, Plan, PlannedElectrode, PlannedInsertion, PlanStatus
-from guidance.procedure.interlocks import GATE_RESERVE_S, broken, insertion_time_s
+from guidance.procedure.interlocks import GATE_RESERVE_S, broken, deepest_mm, insertion_time_s
 from guidance.scene import BreathingGate, ElectrodeDevice, MotionLimits, SuiteDescription
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
@@ -194,3 +194,9 @@ def test_time_in_tissue_is_that_of_a_line_at_the_share_of_the_limit() -> None:
     assert insertion_time_s(71.0, suite) == pytest.approx(16.5)
     fast = suite.model_copy(update={"motion": MotionLimits(tissue_speed_mm_s=10.0)})
     assert insertion_time_s(90.0, fast) == pytest.approx(10.5)
+
+
+def test_the_deepest_needle_fills_the_apnoea() -> None:
+    """At the depth that one apnoea has time for, insertion and reserve take the whole of it."""
+    suite = SuiteDescription()
+    assert insertion_time_s(deepest_mm(suite), suite) + GATE_RESERVE_S == pytest.approx(suite.gate.apnoea_s)
