@@ -46,8 +46,9 @@ LATERAL_MM, ANGLE_RAD = 0.05, rad_from_deg(0.05)
 """Half-way between two rows, where the executor interpolates joints; the guard stops at 0.5 mm and 0.5°."""
 MANIPULABILITY = 0.3
 """Root of det(J Jᵀ), lengths in units of 300 mm; over the arm's whole range the median is 2.3, 5 % are below 0.18."""
-SAMPLES = (24, 48)
-"""Rolls, and arm angles, of the first try, and of the second where the first finds nothing."""
+SAMPLES = ((36, 24), (144, 36))
+"""Rolls and arm angles of the first try, and of the second where the first finds nothing: between hubs that stand
+close, fingers have room for a few degrees of roll only."""
 ENOUGH = 5
 MOST_FOLLOWED = 120
 
@@ -139,8 +140,8 @@ def plan_insertion(
         return _none(InsertionStatus.JOINT_LIMITS, (reason,))
     search = _Search(model, tool, scene, nominal, margins or Margins(), tips, axis, tool_mm)
     path = _none(InsertionStatus.JUMP, ())
-    for samples in SAMPLES:
-        path = search.run(samples, (approach_mm + depth_mm) / (len(places) - 1))
+    for rolls, arm_angles in SAMPLES:
+        path = search.run(rolls, arm_angles, (approach_mm + depth_mm) / (len(places) - 1))
         if path.status is InsertionStatus.OK:
             break
     return path
@@ -159,13 +160,14 @@ class _Search:
     axis: FloatArray
     tool_mm: float
 
-    def run(self, samples: int, step_mm: float) -> InsertionPath:
+    def run(self, rolls: int, arm_angles: int, step_mm: float) -> InsertionPath:
         """Try so many rolls and arm angles."""
         arm = arm_arrays(self.model, LIMIT_MARGIN_RAD)
-        turns = 2.0 * np.pi / samples * np.arange(samples)
+        rolls_rad = 2.0 * np.pi / rolls * np.arange(rolls)
+        angles_rad = 2.0 * np.pi / arm_angles * np.arange(arm_angles)
         line = Line(
             tips_mm=self.tips_mm,
-            rotations=np.stack([rolled(self.axis, roll) for roll in turns]),
+            rotations=np.stack([rolled(self.axis, roll) for roll in rolls_rad]),
             tool_mm=self.tool_mm,
             largest_step_rad=SPEED_SHARE * self.model.qd_max_rad_s * (step_mm / APPROACH_SPEED_MM_S),
             lateral_mm=LATERAL_MM,
@@ -174,14 +176,15 @@ class _Search:
         )
         signs, lengths = self.nominal.signs.copy(), self.nominal.lengths_mm.copy()
         tool, scene, clear = tool_arrays(self.tool), self.scene.arrays, np.stack([self.margins.row, IN_AIR.row])
-        free = np.zeros(samples, dtype=np.bool_)
+        free = np.zeros(rolls, dtype=np.bool_)
         hits = np.zeros((len(PARTS), OTHERS + len(self.scene.capsules)), dtype=np.int64)
         free_rolls(tool, scene, line, clear, free, hits)
         if not free.any():
             return _none(InsertionStatus.COLLISION, self._hit_reasons(hits, "rolls"))
-        found, rank = np.empty((samples * samples * BRANCHES, 3), dtype=np.int64), np.empty(samples**2 * BRANCHES)
+        most = rolls * arm_angles * BRANCHES
+        found, rank = np.empty((most, 3), dtype=np.int64), np.empty(most)
         nearest = np.empty(2)
-        count = screen(arm, signs, lengths, line, free, turns, found, rank, nearest)
+        count = screen(arm, signs, lengths, line, free, angles_rad, found, rank, nearest)
         if count == 0:
             return _none(InsertionStatus.JOINT_LIMITS, (_limit_reason(nearest),))
         order = np.argsort(-rank[:count], kind="stable")
@@ -195,7 +198,7 @@ class _Search:
             signs,
             lengths,
             line,
-            turns,
+            angles_rad,
             found[order],
             clear,
             ENOUGH,
@@ -210,7 +213,7 @@ class _Search:
         return InsertionPath(
             status=InsertionStatus.OK,
             reasons=(),
-            roll_rad=float(turns[int(best[1])]),
+            roll_rad=float(rolls_rad[int(best[1])]),
             q_rad=read_only(q),
             slack_mm=float(best[2]),
             limit_margin_rad=float(best[3]) + LIMIT_MARGIN_RAD,

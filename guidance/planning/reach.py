@@ -16,6 +16,7 @@ from guidance.procedure.surroundings import obstacles
 from guidance.scene import SuiteDescription
 from kinematics.arm_model import load_lbr
 from kinematics.arrays import FloatArray
+from kinematics.collision import Margins
 from kinematics.errors import RefusedError
 from kinematics.frames import Transform
 from kinematics.insertion import LIMIT_MARGIN_RAD, InsertionPath, plan_insertion
@@ -27,6 +28,11 @@ from registration.registration import Registration
 STEP_MM = 5.0
 STRETCH_ROOM_MM = 25.0
 """The wrist stays this far inside the arm's reach: stretched out, the arm can turn the needle hardly any more."""
+FOLD_ROOM_MM = 15.0
+"""And this far outside the least distance that the elbow lets it come to."""
+PLANNING_MARGINS = Margins(needles_mm=2.5)
+"""Half a millimetre more than must be kept beside hubs that stand: so that the same array can be inserted under
+another registration, where the rolls that are tried fall between the planned ones."""
 
 
 def close_unreachable(
@@ -51,7 +57,7 @@ def close_unreachable(
     shell = wrist_shell(load_lbr(), default_tool(), LIMIT_MARGIN_RAD)
     travel = found.depth_mm[tuple(rows.T)].astype(np.float64) + approach_mm
     near, far = shell.distances_mm(T_robot_grid.points(tips_mm(rows)), T_robot_grid.directions(out[rows[:, 0]]), travel)
-    bad = rows[(near < shell.nearest_mm) | (far > shell.farthest_mm - STRETCH_ROOM_MM)]
+    bad = rows[(near < shell.nearest_mm + FOLD_ROOM_MM) | (far > shell.farthest_mm - STRETCH_ROOM_MM)]
     found.fate[tuple(bad.T)] = Fate.UNREACHABLE
 
 
@@ -76,6 +82,7 @@ class ArmReach:
     case: Case
     T_robot_ct: Transform
     suite: SuiteDescription
+    margins: Margins = PLANNING_MARGINS
     tried: int = 0
     _known: dict[tuple[str, frozenset[str]], InsertionPath] = field(default_factory=dict)
 
@@ -96,6 +103,7 @@ class ArmReach:
                 approach_mm=self.suite.motion.approach_distance_mm,
                 obstacles=obstacles(self.case, self.T_robot_ct, self.suite, tuple(standing)),
                 step_mm=STEP_MM,
+                margins=self.margins,
             )
         return self._known[key]
 
@@ -145,7 +153,7 @@ def with_insertions(plan: Plan, case: Case, registration: Registration, suite: S
         raise RefusedError("plan", ("the registration was not accepted", *registration.reasons))
     if plan.status is not PlanStatus.OK:
         raise RefusedError("plan", plan.reasons)
-    reach = ArmReach(case, registration.T_robot_ct, suite).order(plan.electrodes, plan.order)
+    reach = ArmReach(case, registration.T_robot_ct, suite, Margins()).order(plan.electrodes, plan.order)
     if not reach.found:
         raise RefusedError("plan", reach.reasons)
     return plan.model_copy(

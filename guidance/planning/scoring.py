@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,17 @@ from guidance.planning.anatomy import Anatomy
 from guidance.planning.arrays import PRICE_SCALE, Candidate, sides_allowed
 from guidance.planning.corridors import STEP_MM, Spread, skin_distance, trace
 from guidance.planning.directions import CONE_RAD, lateral_axes
+from guidance.planning.hubs import order_exists
 from guidance.planning.schedule import ABOVE_MM, Schedule, schedule
 from guidance.protocol import Protocol
 from kinematics.arrays import FloatArray
+from kinematics.tool import NeedleTool, default_tool
 
 # What one unit of score stands for. Coverage beyond what is asked leaves room for placement error.
 TUMOUR_WISH_PERCENT = 99.8
 MARGIN_WISH_PERCENT = 97.0
+HUB_ROOM_MM = 2.6
+"""Fingers to hubs that stand: a little more than the arm's own planning keeps, for its rolls are sampled coarser."""
 CLEARANCE_WISH_MM = 3.0
 """Beyond the policy's 2 mm: 5 mm is the protocol's ideal."""
 
@@ -65,6 +69,7 @@ class Scorer:
     margin_ct_mm: FloatArray
     keep_away_mm: FloatArray
     """Points that a needle's axis must pass at `keep_away_by_mm` or more (skin fiducials), frame `grid`."""
+    tool: NeedleTool = field(default_factory=default_tool)
     keep_away_by_mm: float = 10.0
     slack_mm: float = 0.4
     """Clearance beyond the policy's that an array keeps on the grid."""
@@ -101,6 +106,8 @@ class Scorer:
         if not sides_allowed(candidate.sides_mm, len(candidate.lateral_mm)):
             return None
         if candidate.out[1] > -math.cos(CONE_RAD):
+            return None
+        if not order_exists(candidate.lateral_mm, self.tool, HUB_ROOM_MM):
             return None
         plan = schedule(candidate.plane_mm - self.top_mm(axis) + ABOVE_MM)
         if plan is None:

@@ -60,7 +60,7 @@ PAIRS_SCORED = 60
 QUADS_FROM = 400
 """Directions and planes in which arrays of four are searched: those of the best triples."""
 QUADS_SCORED = 400
-REFINED = 14
+REFINED = 20
 FIELDS = 5
 """Fields solved at most: one for each array that passed everything else, best first."""
 ALTERNATIVES = 6

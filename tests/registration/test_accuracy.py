@@ -96,8 +96,9 @@ def test_two_points_or_a_line_are_refused(points: np.ndarray) -> None:
 
 
 def test_fre_of_vectors_and_of_distances() -> None:
-    """Both forms of residuals give the same rms."""
-    assert accuracy.fre_rms([[3.0, 4, 0], [0, 0, 0]]) == pytest.approx(accuracy.fre_rms([5.0, 0.0]))
+    """Both forms of residuals give the same rms: 5 mm and none make √12.5 mm."""
+    assert accuracy.fre_rms([[3.0, 4, 0], [0, 0, 0]]) == pytest.approx(np.sqrt(12.5))
+    assert accuracy.fre_rms([5.0, 0.0]) == pytest.approx(np.sqrt(12.5))
 
 
 @pytest.mark.parametrize("points", [LAYOUT[:, :2], LAYOUT[0], np.where(LAYOUT == 80.0, np.nan, LAYOUT), [[1.0, 2, 3]]])
