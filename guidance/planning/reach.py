@@ -93,19 +93,25 @@ class ArmReach:
         """Return the arm's path for one electrode with others standing (status and reasons when there is none)."""
         key = (electrode.id, frozenset(e.id for e in standing))
         if key not in self._known:
-            self.tried += 1
-            entry, tip = self.T_robot_ct.points([electrode.entry_ct_mm, electrode.tip_ct_mm])
-            self._known[key] = plan_insertion(
-                self._model,
-                self._tool,
-                entry,
-                tip,
-                approach_mm=self.suite.motion.approach_distance_mm,
-                obstacles=obstacles(self.case, self.T_robot_ct, self.suite, tuple(standing)),
-                step_mm=STEP_MM,
-                margins=self.margins,
-            )
+            self._known[key] = self.line(electrode.entry_ct_mm, electrode.tip_ct_mm, standing)
         return self._known[key]
+
+    def line(
+        self, entry_ct_mm: FloatArray, tip_ct_mm: FloatArray, standing: Sequence[PlannedElectrode] = ()
+    ) -> InsertionPath:
+        """Return the arm's path along a line from entry to tip, frame `ct` [mm]."""
+        self.tried += 1
+        entry, tip = self.T_robot_ct.points([entry_ct_mm, tip_ct_mm])
+        return plan_insertion(
+            self._model,
+            self._tool,
+            entry,
+            tip,
+            approach_mm=self.suite.motion.approach_distance_mm,
+            obstacles=obstacles(self.case, self.T_robot_ct, self.suite, tuple(standing)),
+            step_mm=STEP_MM,
+            margins=self.margins,
+        )
 
     def order(self, electrodes: Sequence[PlannedElectrode], preferred: Sequence[str] = ()) -> Reach:
         """Return the first order in which every needle can be inserted; orders with the farthest first come first.

@@ -24,6 +24,7 @@ from guidance.procedure.interlocks import deepest_mm
 from guidance.protocol import Protocol
 from guidance.scene import SuiteDescription
 from kinematics.arrays import FloatArray
+from kinematics.insertion import InsertionStatus
 from registration.registration import Registration
 
 Progress = Callable[[str, float], None]
@@ -136,6 +137,7 @@ class _Search:
         fiducials = np.array([f.centre_ct_mm for f in registration.fiducials]).reshape(-1, 3)
         self.scorer = Scorer.of(self.anatomy, self.model.spread, protocol, device.radius_mm, self.grid, fiducials)
         self.assembly = Assembly(case, registration, suite, protocol, self.anatomy, self.model, self.scorer, self.tally)
+        self.arm = ArmReach(case, registration.T_robot_ct, suite)
         self.hits = risk.draw(SEARCH_DRAWS, 1)
         self.covers = risk.draw(SEARCH_COVER_DRAWS, 2)
 
@@ -247,14 +249,28 @@ class _Search:
         for scored in ranked:
             if len(starts) == REFINED:
                 break
-            if all(_differ(scored, other) for other in starts):
+            if all(_differ(scored, other) for other in starts) and self._armable(scored):
                 starts.append(scored)
         found = []
         for n, start in enumerate(starts):
             self.tell("plan: refining", 0.4 + 0.1 * n / max(len(starts), 1))
-            found.append(self.scorer.refine(start))
+            refined = self.scorer.refine(start)
+            found.append(refined if self._armable(refined) else start)
         self.tally.add("arrays_refined", len(found))
         return sorted(found, key=lambda s: s.score)
+
+    def _armable(self, scored: Scored) -> bool:
+        """Tell whether the arm can insert each needle alone (and count the array as cut when it cannot)."""
+        if not self.within_reach:
+            return True
+        T, out = self.anatomy.T_ct_grid, scored.candidate.out
+        for tip, depth in zip(scored.tips_mm, scored.depths_mm, strict=True):
+            path = self.arm.line(T.points(tip + depth * out), T.points(tip))
+            if path.status is not InsertionStatus.OK:
+                reason = "; ".join(path.reasons) or str(path.status)
+                self.tally.cut("arrays_cut_arm_reach", scored.score, f"{reason} ({scored.described})")
+                return False
+        return True
 
     def _risk_judged(self, ranked: list[Scored]) -> list[Scored]:
         kept = []
@@ -290,7 +306,6 @@ class _Search:
         )
 
     def _chosen(self, kept: list[Scored]) -> Plan | None:
-        arm = ArmReach(self.case, self.registration.T_robot_ct, self.suite)
         fields = 0
         for n, scored in enumerate(kept):
             self.tell("plan: reach and field", 0.65 + 0.3 * n / len(kept))
@@ -302,7 +317,7 @@ class _Search:
             electrodes = self.assembly.electrodes(scored)
             if electrodes is None:
                 continue
-            reach = arm.order(electrodes)
+            reach = self.arm.order(electrodes)
             if not reach.found:
                 self.tally.cut("arrays_cut_arm_reach", float(n), f"{reach.reasons[0]} ({scored.described})")
                 continue
