@@ -1,6 +1,8 @@
 # make run     set up, then take the real CT through the whole chain
 # make test    set up, then run the tests
 # make check   lint, types, layers
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,7 +23,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "[1/4] virtual environment"
 	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing; on Debian: apt-get install python3-venv"; exit 2; }
 	@echo "[2/4] packages, hash-checked (about 0.6 GB, once)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --require-hashes --only-binary=:all: -r requirements.lock | awk '/^Collecting/ {n++; printf "\r      %d packages resolved", n; fflush()} /^Installing/ {printf "\n      installing\n"; fflush()} END {print "      installed"}'
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --require-hashes --only-binary=:all: -r requirements.lock | awk '/^Collecting/ {if (++n % 20 == 0) {printf "      %d packages found\n", n; fflush()}} /^Installing/ {printf "      installing %d packages\n", n; fflush()}'
 	@echo "[3/4] needlework"
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet --no-deps --no-build-isolation --editable .
 	@echo "[4/4] compiling the inner loops (once)"

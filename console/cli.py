@@ -200,6 +200,8 @@ def status_of(arguments: list[str]) -> int:
     """Run the command line on `arguments` and return its exit status: 0 pass, 1 fail, 2 refused, 3 internal."""
     from typer.exceptions import TyperException
 
+    if arguments and "--help" not in arguments:  # the help says it itself
+        print(DISCLAIMER, file=sys.stderr)
     try:
         result = app(arguments, standalone_mode=False)
     except (InvalidInputError, StorageError, RefusedError, SafetyStop) as error:

@@ -54,7 +54,7 @@ def diagnose() -> tuple[Finding, ...]:
         can_import(
             "camera boards (OpenCV)",
             "cv2",
-            missing="no camera calibration boards; nothing else needs it",
+            missing="no camera calibration boards, which are to come; nothing needs it yet",
             command="apt-get install -y libgl1 libglib2.0-0",
         ),
     )

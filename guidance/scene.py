@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from kinematics.tool import NeedleTool
 from kinematics.value import Value
 
 
@@ -86,3 +87,18 @@ class SuiteDescription(Value):
     gate: BreathingGate = BreathingGate()
     motion: MotionLimits = MotionLimits()
     check_scan: CheckScan = CheckScan()
+
+    @property
+    def tool(self) -> NeedleTool:
+        """The default gripper with this suite's electrode in it."""
+        return tool_with(self.device)
+
+
+def tool_with(device: ElectrodeDevice) -> NeedleTool:
+    """Return the default gripper holding an electrode: the device alone says how long and thick needle and hub are."""
+    return NeedleTool(
+        hub_diameter_mm=device.hub_diameter_mm,
+        hub_length_mm=device.hub_length_mm,
+        shaft_diameter_mm=device.diameter_mm,
+        needle_length_mm=device.usable_length_mm,
+    )

@@ -1,4 +1,7 @@
-"""From spheres in the CT and points of the tracker to `T_robot_ct`, accepted on its predicted error."""
+"""From spheres in the CT and points of the tracker to `T_robot_ct`, accepted on its predicted error.
+
+The error is predicted, and limited, at the tumour and in the entry region.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,11 @@ from registration.budget import ErrorBudget
 from registration.calibration.robot_tracker import budget_covariance
 from registration.fiducials import FoundSphere
 from registration.registration import FiducialResult, Registration, TrePrediction
-from registration.tracking.port import TrackerSample
+from registration.tracking.port import TrackerSample, fresh
 
 IDEAL_P95_MM = 1.0
+MAX_AGE_S = 0.5
+"""A tracker of some tens of samples a second that has reported nothing newer sees nothing."""
 MISFIT_CHANCE = 1e-3
 """A misfit rarer than this under the budget means that something else is wrong."""
 
@@ -28,6 +33,7 @@ def register(
     *,
     spheres: Sequence[FoundSphere],
     tracked: TrackerSample,
+    now_s: float,
     T_robot_tracker: Transform,
     tumour_ct_mm: Any,
     entry_region_ct_mm: Any,
@@ -44,21 +50,25 @@ def register(
 
     Args:
         spheres: Fiducials found in the planning CT, frame `ct`.
-        tracked: One fresh sample of the tracker, unordered.
+        tracked: One sample of the tracker, unordered.
+        now_s: Time on the clock of the sample: one that is older than 0.5 s, or from the future, is refused.
         T_robot_tracker: The calibration.
         tumour_ct_mm: Centre of the tumour, shape (3,).
         entry_region_ct_mm: Points where needles may enter, shape (n, 3); the worst one counts.
         budget: Stated errors.
-        limit_p95_mm: Largest 95 % radial error at the tumour.
+        limit_p95_mm: Largest 95 % radial error at the tumour, and at the entry region.
 
     Raises:
-        RefusedError: There is no transform at all: too few fiducials, collinear, or ambiguous.
+        RefusedError: There is no transform at all: a stale sample, too few fiducials, collinear, or ambiguous.
         InvalidInputError: No entry points, or a calibration between other frames.
     """
     if (T_robot_tracker.to, T_robot_tracker.from_) != ("robot", "tracker"):
         raise InvalidInputError(
             "the calibration is not T_robot_tracker", value=f"T_{T_robot_tracker.to}_{T_robot_tracker.from_}"
         )
+    if not fresh(tracked, now_s, MAX_AGE_S):
+        age = f"{now_s - tracked.time_s:.2f} s old, limit {MAX_AGE_S:g} s"
+        raise RefusedError("register", (f"the tracker's sample is stale: {age}; look at the tracker, then try again",))
     entries_ct = np.asarray(entry_region_ct_mm, dtype=np.float64).reshape(-1, 3)
     if len(entries_ct) == 0:
         raise InvalidInputError("the entry region has no points", remedy="name where needles may enter")
@@ -154,12 +164,13 @@ def _judged(
 ) -> tuple[bool, tuple[str, ...]]:
     faults: list[str] = []
     warnings: list[str] = []
-    if tre.tumour > limit_p95_mm:
-        faults.append(
-            f"predicted 95 % error at the tumour {tre.tumour:.2f} mm exceeds {limit_p95_mm:g} mm "
-            f"({len(used)} of {found} fiducials matched): add fiducials nearer to the tumour, or spread them"
-        )
-    elif tre.tumour > IDEAL_P95_MM:
+    for where, error in (("tumour", tre.tumour), ("entry region", tre.entry_region)):
+        if error > limit_p95_mm:
+            faults.append(
+                f"predicted 95 % error at the {where} {error:.2f} mm exceeds {limit_p95_mm:g} mm "
+                f"({len(used)} of {found} fiducials matched): add fiducials nearer to the {where}, or spread them"
+            )
+    if IDEAL_P95_MM < tre.tumour <= limit_p95_mm:
         warnings.append(
             f"predicted 95 % error at the tumour {tre.tumour:.2f} mm is above the ideal {IDEAL_P95_MM:g} mm"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from kinematics.value import Value
 from registration.budget import ErrorBudget
 from sim.trial import Trial, run_trial
 
+LOOPBACK = "127.0.0.1"
+TRIAL_MEMORY_GB = 2.0
+"""What one trial on a whole CT takes at its peak, rounded up."""
 PUBLISHED = {
     "pair_distance_error_mm": 1.3,
     "pair_angle_error_deg": 2.7,
@@ -87,6 +91,15 @@ class Campaign(Value):
     trials_per_second: float
     seconds: float
     results: tuple[Trial, ...]
+
+
+def local_workers() -> int:
+    """Return how many trials this machine can run side by side: one a core that it may use, as far as memory goes."""
+    import psutil
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fitting = int(psutil.virtual_memory().available / 1024.0**3 / TRIAL_MEMORY_GB)
+    return max(1, min(cores, fitting))
 
 
 def _share(flags: Sequence[bool]) -> float | None:
@@ -175,7 +188,7 @@ def run_trials(
     try:
         if scheduler is None:
             cluster = LocalCluster(
-                n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", memory_limit=0
+                n_workers=local_workers(), threads_per_worker=1, dashboard_address=None, host=LOOPBACK, memory_limit=0
             )
             client = Client(cluster)
         else:

@@ -159,7 +159,8 @@ def _organs(canvas: _Canvas, origin: FloatArray, rng: np.random.Generator) -> No
     canvas.ellipsoid("spleen", at(60, 22, 48), (near(13), near(24), near(28)))
     canvas.ellipsoid("kidney_right", at(-48, 34, -16), (near(19), near(15), near(42)))
     canvas.ellipsoid("kidney_left", at(50, 34, -6), (near(19), near(15), near(42)))
-    canvas.tube("colon", line((-60, -14, -70), (-54, -27, -52), (0, -39, -50), (54, -27, -44), (61, -2, -20)), near(11.5))
+    bend = line((-60, -14, -70), (-54, -27, -52), (0, -39, -50), (54, -27, -44), (61, -2, -20))
+    canvas.tube("colon", bend, near(11.5))
     for _ in range(5):
         canvas.ellipsoid("small_bowel", at(0, -22, -66, 30), (near(13), near(12), near(12)))
     canvas.tube("duodenum", line((-30, -22, 14), (-38, -10, -6), (-34, 0, -34), (-8, 8, -42)), near(9))

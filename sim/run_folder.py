@@ -56,7 +56,7 @@ class RunFolder:
 
     @property
     def truth(self) -> Path:
-        """Simulator truth, kept apart: only the comparison printed beside the verdict reads it."""
+        """Simulator truth, kept apart: read by the simulated suite and scanner, and printed beside the verdict."""
         return self["sim"] / "truth.json"
 
     def timing(self) -> dict[str, float]:

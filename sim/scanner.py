@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from guidance.case.case import Case, Tissue
-from guidance.scene import SuiteDescription
+from guidance.scene import FiducialSet, SuiteDescription
 from kinematics.arrays import FloatArray
 from kinematics.frames import Transform
 from registration.volume import Volume
@@ -31,7 +31,7 @@ MARGIN_BODY_MM = 40.0
 MARGIN_OBJECT_MM = 12.0
 
 
-def planning_scan(case: Case, patient: PatientTruth, rng: np.random.Generator) -> Volume:
+def planning_scan(case: Case, patient: PatientTruth, suite: SuiteDescription, rng: np.random.Generator) -> Volume:
     """Return the case's CT with the fiducial spheres on the skin, as its scanner would show them.
 
     The image is that of the case except round the spheres, where their own noise is added.
@@ -39,10 +39,11 @@ def planning_scan(case: Case, patient: PatientTruth, rng: np.random.Generator) -
     Args:
         case: The case; its CT has its own blur and noise.
         patient: Where the spheres are, frame `ct`.
+        suite: Size and density of the spheres.
         rng: Source of the noise.
     """
     voxels = np.array(case.ct.voxels, dtype=np.int16)
-    margin = np.ceil(5.0 / case.ct.spacing_mm).astype(int)
+    margin = np.ceil((0.5 * suite.fiducials.diameter_mm + 3.0) / case.ct.spacing_mm).astype(int)
     for centre in patient.fiducials_ct_mm:
         index = np.round(case.ct.indices(centre)).astype(int)
         low = np.clip(index - margin, 0, case.ct.shape)
@@ -54,7 +55,7 @@ def planning_scan(case: Case, patient: PatientTruth, rng: np.random.Generator) -
         after = before.copy()
         affine = case.ct.affine.copy()
         affine[:3, 3] = case.ct.points_mm(low)
-        _draw_fiducial(after, affine, centre)
+        _draw_fiducial(after, affine, centre, suite.fiducials)
         changed = np.abs(after - before) > 1.0
         noise = rng.normal(0.0, 10.0, after.shape)
         voxels[box] = np.where(changed, np.round(after + noise), voxels[box]).astype(np.int16)
@@ -106,7 +107,7 @@ def check_scan(
             sigma_mm=PSF_SIGMA_MM,
         )
     for centre in T_check_ct.points(truth.patient.fiducials_ct_mm):
-        _draw_fiducial(voxels, affine, centre, 0.5 * suite.fiducials.diameter_mm, suite.fiducials.hounsfield)
+        _draw_fiducial(voxels, affine, centre, suite.fiducials)
     return Volume(_digitised(voxels, suite.check_scan.noise_hu, rng, ceiling_hu), affine, "check")
 
 
@@ -114,10 +115,10 @@ def _draw_fiducial(
     voxels: NDArray[np.float32],
     affine: FloatArray,
     centre_mm: FloatArray,
-    radius_mm: float = 2.0,
-    hounsfield: float = 2500.0,
+    spheres: FiducialSet,
 ) -> None:
-    draw_sphere(voxels, affine, centre_mm, radius_mm=radius_mm, hounsfield=hounsfield, sigma_mm=PSF_SIGMA_MM)
+    radius = 0.5 * spheres.diameter_mm
+    draw_sphere(voxels, affine, centre_mm, radius_mm=radius, hounsfield=spheres.hounsfield, sigma_mm=PSF_SIGMA_MM)
 
 
 def _hub_line(line_mm: FloatArray, length_mm: float) -> FloatArray:

@@ -124,9 +124,8 @@ class SimulatedProcedure:
     @cached_property
     def planning_ct(self) -> Volume:
         """The planning CT with the fiducials on the patient's skin (the same bytes each time)."""
-        return planning_scan(
-            self.case, self.suite.patient, np.random.default_rng([self.settings.seed, PLANNING_SCAN_STREAM])
-        )
+        rng = np.random.default_rng([self.settings.seed, PLANNING_SCAN_STREAM])
+        return planning_scan(self.case, self.suite.patient, self.settings.suite, rng)
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
@@ -152,6 +151,7 @@ class SimulatedProcedure:
             registration = register_chain(
                 spheres=spheres,
                 tracked=self.suite.tracker.sample(),
+                now_s=self.suite.clock.now_s(),
                 T_robot_tracker=self.suite.T_robot_tracker_estimated(),
                 tumour_ct_mm=target_centroid_mm(self.case),
                 entry_region_ct_mm=entry_region_mm(self.case),

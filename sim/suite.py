@@ -12,7 +12,6 @@ from guidance.scene import SuiteDescription
 from kinematics.arm_model import load_lbr
 from kinematics.errors import InvalidInputError
 from kinematics.frames import Transform
-from kinematics.tool import default_tool
 from registration.budget import ErrorBudget
 from registration.tracking.port import Tracker
 from sim.arm import KinematicArm, MujocoArm
@@ -112,7 +111,7 @@ class Suite:
     def arm(self) -> MujocoArm | KinematicArm:
         """The arm, behind its port. Its true kinematics are off by the budget."""
         rng = np.random.default_rng([self.seed, ARM_STREAM])
-        tool = default_tool()
+        tool = self.description.tool
         true = perturbed(load_lbr(), tool, rng, self.budget.arm_rms_mm)
         make = MujocoArm if self.fidelity == "physics" else KinematicArm
         return make(true, tool, self.bedside, self.clock, self._remember)

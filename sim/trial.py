@@ -102,12 +102,13 @@ def _trial(
 
     protocol = named(case.description.protocol)
     suite = Suite(case, description, budget, seed, fidelity=fidelity)
-    planning_ct = planning_scan(case, suite.patient, np.random.default_rng([seed, PLANNING_SCAN_STREAM]))
+    planning_ct = planning_scan(case, suite.patient, description, np.random.default_rng([seed, PLANNING_SCAN_STREAM]))
     lap("planning_scan")
     tumour = target_centroid_mm(case)
     registration = register(
         spheres=find_spheres(planning_ct, description.fiducials.diameter_mm),
         tracked=suite.tracker.sample(),
+        now_s=suite.clock.now_s(),
         T_robot_tracker=suite.T_robot_tracker_estimated(),
         tumour_ct_mm=tumour,
         entry_region_ct_mm=entry_region_mm(case),

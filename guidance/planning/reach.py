@@ -20,7 +20,7 @@ from kinematics.collision import Margins
 from kinematics.errors import RefusedError
 from kinematics.frames import Transform
 from kinematics.insertion import LIMIT_MARGIN_RAD, InsertionPath, plan_insertion
-from kinematics.tool import default_tool
+from kinematics.tool import NeedleTool
 from kinematics.units import deg_from_rad
 from kinematics.wrist import wrist_shell
 from registration.registration import Registration
@@ -41,6 +41,7 @@ def close_unreachable(
     tips_mm: Callable[[NDArray[np.intp]], FloatArray],
     T_robot_grid: Transform,
     approach_mm: float,
+    tool: NeedleTool,
 ) -> None:
     """Close the open corridors on which the wrist would be too far from the shoulder, or too near, whatever the roll.
 
@@ -50,11 +51,12 @@ def close_unreachable(
         tips_mm: Tips [mm], frame `grid`, of corridors given as rows of (direction, line, plane).
         T_robot_grid: Grid to robot.
         approach_mm: The way begins this far above the skin.
+        tool: Gripper and needle.
     """
     rows = np.argwhere(found.fate == Fate.OPEN)
     if len(rows) == 0:
         return
-    shell = wrist_shell(load_lbr(), default_tool(), LIMIT_MARGIN_RAD)
+    shell = wrist_shell(load_lbr(), tool, LIMIT_MARGIN_RAD)
     travel = found.depth_mm[tuple(rows.T)].astype(np.float64) + approach_mm
     near, far = shell.distances_mm(T_robot_grid.points(tips_mm(rows)), T_robot_grid.directions(out[rows[:, 0]]), travel)
     bad = rows[(near < shell.nearest_mm + FOLD_ROOM_MM) | (far > shell.farthest_mm - STRETCH_ROOM_MM)]
@@ -87,7 +89,7 @@ class ArmReach:
     _known: dict[tuple[str, frozenset[str]], InsertionPath] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._model, self._tool = load_lbr(), default_tool()
+        self._model, self._tool = load_lbr(), self.suite.tool
 
     def insertion(self, electrode: PlannedElectrode, standing: Sequence[PlannedElectrode]) -> InsertionPath:
         """Return the arm's path for one electrode with others standing (status and reasons when there is none)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from guidance.planning.hubs import order_exists
 from guidance.planning.schedule import ABOVE_MM, Schedule, schedule
 from guidance.protocol import Protocol
 from kinematics.arrays import FloatArray
-from kinematics.tool import NeedleTool, default_tool
+from kinematics.tool import NeedleTool
 
 # What one unit of score stands for. Coverage beyond what is asked leaves room for placement error.
 TUMOUR_WISH_PERCENT = 99.8
@@ -64,12 +64,12 @@ class Scorer:
     spread: Spread
     protocol: Protocol
     shaft_radius_mm: float
+    tool: NeedleTool
     grid: TreatmentGrid
     tumour_ct_mm: FloatArray
     margin_ct_mm: FloatArray
     keep_away_mm: FloatArray
     """Points that a needle's axis must pass at `keep_away_by_mm` or more (skin fiducials), frame `grid`."""
-    tool: NeedleTool = field(default_factory=default_tool)
     keep_away_by_mm: float = 10.0
     slack_mm: float = 0.4
     """Clearance beyond the policy's that an array keeps on the grid."""
@@ -80,7 +80,7 @@ class Scorer:
         anatomy: Anatomy,
         spread: Spread,
         protocol: Protocol,
-        shaft_radius_mm: float,
+        tool: NeedleTool,
         grid: TreatmentGrid,
         fiducials_ct_mm: FloatArray,
     ) -> Scorer:
@@ -89,7 +89,8 @@ class Scorer:
             anatomy=anatomy,
             spread=spread,
             protocol=protocol,
-            shaft_radius_mm=shaft_radius_mm,
+            shaft_radius_mm=0.5 * tool.shaft_diameter_mm,
+            tool=tool,
             grid=grid,
             tumour_ct_mm=_points(grid, grid.tumour),
             margin_ct_mm=_points(grid, grid.margin),

@@ -135,7 +135,7 @@ class _Search:
         tell("plan: anatomy", 0.15)
         self.grid = TreatmentGrid.around_target(case)
         fiducials = np.array([f.centre_ct_mm for f in registration.fiducials]).reshape(-1, 3)
-        self.scorer = Scorer.of(self.anatomy, self.model.spread, protocol, device.radius_mm, self.grid, fiducials)
+        self.scorer = Scorer.of(self.anatomy, self.model.spread, protocol, suite.tool, self.grid, fiducials)
         self.assembly = Assembly(case, registration, suite, protocol, self.anatomy, self.model, self.scorer, self.tally)
         self.arm = ArmReach(case, registration.T_robot_ct, suite)
         self.hits = risk.draw(SEARCH_DRAWS, 1)
@@ -215,6 +215,7 @@ class _Search:
                 tips_mm,
                 self.registration.T_robot_ct @ self.anatomy.T_ct_grid,
                 self.suite.motion.approach_distance_mm,
+                self.suite.tool,
             )
         self.tally.corridors(found)
         triples, pairs = arrays.combine(found, out, lateral, planes)

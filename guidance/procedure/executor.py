@@ -33,7 +33,6 @@ from kinematics.arrays import FloatArray
 from kinematics.errors import RefusedError, SafetyStop
 from kinematics.forward import flange_pose
 from kinematics.timing import time_line
-from kinematics.tool import default_tool
 from registration.registration import Registration
 
 Progress = Callable[[str, float], None]
@@ -142,7 +141,7 @@ class _Procedure:
         self.plan, self.registration, self.suite, self.case = plan, registration, suite, case
         self.gate, self.clock, self.journal = gate, clock, journal
         self.sha256 = plan.sha256()
-        self.model, self.tool = load_lbr(), default_tool()
+        self.model, self.tool = load_lbr(), suite.tool
         flange_tip = self.tool.T_flange_tip.matrix
 
         def tip_pose(q_rad: FloatArray) -> FloatArray:

@@ -38,6 +38,8 @@ MODEL_LIMITS = (
 SIMULATION_LIMITS = (
     "Patient, tracker, arm and scanner are simulated. A simulation of simple tissue is easier than a patient: the "
     "figures hold under the error budget that is printed with them, and not beyond.",
+    "Contacts of the arm with table, patient or standing needles are planned against, and not simulated; metal in the "
+    "simulated CT makes no streaks.",
     "The tumour is virtual where the case says so.",
 )
 

@@ -38,11 +38,13 @@ def _register(
     calibration: Transform = T_ROBOT_TRACKER,
     budget: ErrorBudget = BUDGET,
     limit: float = 2.0,
+    age_s: float = 0.1,
 ) -> Registration:
     tracked = (T_ROBOT_TRACKER.inverse() @ T_ROBOT_CT).points(seen_ct)
     return register(
         spheres=_spheres() if spheres is None else spheres,
-        tracked=TrackerSample(0.0, tracked),
+        tracked=TrackerSample(20.0 - age_s, tracked),
+        now_s=20.0,
         T_robot_tracker=calibration,
         tumour_ct_mm=TUMOUR,
         entry_region_ct_mm=ENTRIES,
@@ -99,6 +101,7 @@ def test_prediction_does_not_depend_on_where_the_scene_stands_in_the_ct() -> Non
         return register(
             spheres=spheres,
             tracked=tracked,
+            now_s=0.2,
             T_robot_tracker=T_ROBOT_TRACKER,
             tumour_ct_mm=rotation @ TUMOUR + shift,
             entry_region_ct_mm=ENTRIES @ rotation.T + shift,
@@ -154,3 +157,24 @@ def test_the_registration_survives_its_file(tmp_path: object) -> None:
     path = Path(str(tmp_path)) / "registration.json"
     found.save(path)
     assert Registration.load(path).sha256() == found.sha256()
+
+
+@pytest.mark.parametrize(("age_s", "fresh"), [(0.0, True), (0.49, True), (0.51, False), (3600.0, False), (-0.1, False)])
+def test_a_stale_sample_is_refused(age_s: float, fresh: bool) -> None:
+    """Half a second old at most, and never from the future: otherwise refused with age and limit."""
+    if fresh:
+        assert _register(LAYOUT, age_s=age_s).accepted
+        return
+    with pytest.raises(RefusedError, match=r"stale: .* s old, limit 0\.5 s"):
+        _register(LAYOUT, age_s=age_s)
+
+
+def test_the_entry_region_is_judged_too() -> None:
+    """A limit between the errors at the tumour and at the entry region refuses, and names the entry region."""
+    usual = _register(LAYOUT).tre_p95_mm
+    low, high = sorted((usual.tumour, usual.entry_region))
+    assert high - low > 0.01
+    found = _register(LAYOUT, limit=0.5 * (low + high))
+    worse = "entry region" if usual.entry_region > usual.tumour else "tumour"
+    assert not found.accepted
+    assert any(f"at the {worse} " in r for r in found.reasons)

@@ -11,6 +11,7 @@ from guidance.case.policy import Policy, PolicyKind
 from guidance.scene import SuiteDescription
 from guidance.verification.needles_in_ct import find_needles
 from kinematics.frames import Transform
+from registration.fiducials import find_spheres
 from registration.volume import Volume
 from sim.render import draw_cylinder, draw_sphere
 from sim.scanner import STEEL_HU, check_scan, planning_scan
@@ -118,7 +119,7 @@ def test_objects_outside_the_image_change_nothing():
 def test_the_planning_scan_differs_only_round_the_spheres(case):
     """Spheres stand where truth says; the real voxels elsewhere are untouched."""
     truth = truth_of().patient
-    image = planning_scan(case, truth, np.random.default_rng(1))
+    image = planning_scan(case, truth, SUITE, np.random.default_rng(1))
     changed = case.ct.points_mm(np.argwhere(image.voxels != case.ct.voxels))
     nearest = np.linalg.norm(changed[:, None] - truth.fiducials_ct_mm[None], axis=2).min(axis=1)
     assert nearest.max() < 6.0
@@ -182,3 +183,14 @@ def test_same_seed_same_bytes(case, scan):
     assert again.sha256() == scan.sha256()
     assert other.sha256() != scan.sha256()
     assert int(other.voxels.max()) == 3071
+
+
+def test_other_spheres_are_rendered_as_described(case):
+    """Spheres of another size and density are drawn so in the planning CT, and found at that size where they stand."""
+    spheres = SUITE.fiducials.model_copy(update={"diameter_mm": 6.0, "hounsfield": 2000.0})
+    suite = SUITE.model_copy(update={"fiducials": spheres})
+    patient = truth_of().patient
+    found = find_spheres(planning_scan(case, patient, suite, np.random.default_rng(1)), 6.0)
+    gaps = [min(np.linalg.norm(s.centre_mm - c) for s in found) for c in patient.fiducials_ct_mm]
+    assert max(gaps) < 0.3
+    assert np.median([s.diameter_mm for s in found]) == pytest.approx(6.0, abs=0.8)

@@ -48,7 +48,7 @@ def scene() -> Scene:
     """Nothing moved but the patient as a whole."""
     case, plan = standing.case_and_plan()
     truth = standing.truth_of(case, plan)
-    plan_ct = planning_scan(case, truth.patient, np.random.default_rng(1))
+    plan_ct = planning_scan(case, truth.patient, standing.SUITE, np.random.default_rng(1))
     return Scene(case, plan, truth, plan_ct, check_scan(case, truth, standing.SUITE, np.random.default_rng(2)))
 
 
@@ -164,7 +164,7 @@ def without(patient: PatientTruth, count: int) -> PatientTruth:
 
 def test_two_spheres_are_refused(scene: Scene) -> None:
     """With two spheres in the planning CT nothing is fitted: the counts and the number needed are said."""
-    few = planning_scan(scene.case, without(scene.truth.patient, 2), np.random.default_rng(1))
+    few = planning_scan(scene.case, without(scene.truth.patient, 2), standing.SUITE, np.random.default_rng(1))
     with pytest.raises(RefusedError, match="2 seen in the planning CT, 7 in the check CT.*3 needed") as refused:
         scene.registered(plan_ct=few)
     assert refused.value.step == "verify"
@@ -172,7 +172,7 @@ def test_two_spheres_are_refused(scene: Scene) -> None:
 
 def test_a_sphere_that_fell_off_is_left_out(scene: Scene, still: BetweenScans) -> None:
     """Five of seven spheres in the planning CT are enough; the tumour stays within the larger predicted error."""
-    five = planning_scan(scene.case, without(scene.truth.patient, 5), np.random.default_rng(1))
+    five = planning_scan(scene.case, without(scene.truth.patient, 5), standing.SUITE, np.random.default_rng(1))
     found = scene.registered(plan_ct=five)
     assert found.agreement.fiducials_used == 5
     assert found.agreement.fiducial_tre_p95_mm > still.agreement.fiducial_tre_p95_mm

@@ -29,7 +29,7 @@ def scene():
     """Case, plan, truth and both CTs."""
     case, plan = standing.case_and_plan()
     truth = standing.truth_of(case, plan, shifts=SHIFTS, tilt_rad=TILTS)
-    plan_ct = planning_scan(case, truth.patient, np.random.default_rng(1))
+    plan_ct = planning_scan(case, truth.patient, standing.SUITE, np.random.default_rng(1))
     check_ct = check_scan(case, truth, standing.SUITE, np.random.default_rng(2))
     return case, plan, truth, plan_ct, check_ct
 
