@@ -12,6 +12,8 @@ import typer
 from kinematics.errors import InvalidInputError, RefusedError, SafetyStop, StorageError
 
 PASS, FAIL, REFUSED, INTERNAL = 0, 1, 2, 3
+INTERRUPTED = 130
+"""What the command-line library returns after Ctrl-C."""
 DISCLAIMER = "Research software, not a medical device."
 
 app = typer.Typer(
@@ -181,14 +183,23 @@ def case_import(
     ct: Annotated[Path, typer.Option(help="CT: DICOM folder, NIfTI or NRRD.")],
     labels: Annotated[Path, typer.Option(help="Label image on the grid of the CT: NIfTI or NRRD.")],
     roles: Annotated[Path, typer.Option(help="CSV table: id,name,policy,clearance_mm,price,tissue.")],
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file with the answers on eligibility, each true or false: ventricular_arrhythmia, "
+            "implanted_cardiac_stimulator, heart_failure_nyha_4, severe_ascites, atrial_fibrillation, "
+            "coronary_disease, metal_in_zone, liver_failure, ecg_synchronisation, anaesthesia_with_muscle_blockade. "
+            "Required: none is assumed."
+        ),
+    ] = None,
     target: Annotated[str, typer.Option(help="Name of the tumour's structure.")] = "tumour",
     out: Annotated[Path | None, typer.Option(help="Case folder; default: in the user's cache.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a CT with labels and a table of roles."""
+    """Import a CT with labels, a table of roles and the answers on eligibility."""
     from console.commands.cases import import_images
 
-    raise typer.Exit(import_images(name, ct, labels, roles, target, out, as_json))
+    raise typer.Exit(import_images(name, ct, labels, roles, answers, target, out, as_json))
 
 
 def main() -> None:
@@ -217,4 +228,7 @@ def status_of(arguments: list[str]) -> int:
         traceback.print_exc()
         print("needlework: internal error; please report the lines above.", file=sys.stderr)
         return INTERNAL
+    if result == INTERRUPTED:
+        print("needlework: stopped at your request; the steps that were done are kept.", file=sys.stderr)
+        return REFUSED
     return int(result or PASS)

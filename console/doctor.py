@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim.cache import cache_root, case_folder
+from sim.cache import cache_root, case_folder, is_kept
 
 NEEDED_PYTHON = (3, 11)
 NEEDED_FREE_GB = 2.0
@@ -110,9 +110,11 @@ def free_space(folder: Path, usage: Callable[[Path], int] | None = None) -> Find
 
 def _real_case() -> Finding:
     folder = case_folder("lidc")
-    if (folder / "case.json").exists():
+    if is_kept(folder):
         return Finding("real CT case (lidc)", True, str(folder))
-    return Finding("real CT case (lidc)", False, "not in the cache yet", "needlework case fetch lidc")
+    return Finding(
+        "real CT case (lidc)", False, "not in the cache, or of an older version", "needlework case fetch lidc"
+    )
 
 
 def can_import(name: str, module: str, *, missing: str, command: str) -> Finding:

@@ -74,9 +74,12 @@ def _load(path: Path) -> dict[str, Any] | None:
 
 def _sha256(path: Path) -> str | None:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
         return None
+    # As values are hashed, whatever their file's white space: see kinematics/value.py.
+    text = json.dumps(value, sort_keys=True, indent=2) + "\n"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _step(name: str, run: Path, values: dict[str, dict[str, Any] | None], approved: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.procedure.execution import Execution, NeedleStatus
+from guidance.report.grid import chance
 from guidance.verification.verdict import Check, Verdict
 from registration.budget import ErrorBudget
 from registration.registration import Registration
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
 
 DISCLAIMER = "Research software, not a medical device."
 NOTHING = "–"
+LOG_COLUMNS = 130
+"""Width where there is no terminal, so that a log shows names whole."""
 
 
 def _console(console: Console | None) -> Console:
     # Made at each call, so that it writes to what standard output is now.
-    return console or Console(highlight=False)
+    if console is not None:
+        return console
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=LOG_COLUMNS)
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
@@ -106,13 +112,13 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     out.print(pairs)
     if plan.coverage is not None:
         c = plan.coverage
-        chance = "" if c.probability is None else f"; accepted once placed with probability {c.probability:.0%}"
+        likely = "" if c.probability is None else f"; accepted once placed with probability {chance(c.probability)}"
         out.print(
             f"Predicted coverage at {c.threshold_v_per_cm:g} V/cm: tumour {c.tumour_percent:.1f} %, "
-            f"with margin {c.with_margin_percent:.1f} %{chance}."
+            f"with margin {c.with_margin_percent:.1f} %{likely}."
         )
     if plan.hit_probability is not None:
-        out.print(f"Probability that any shaft touches a forbidden structure: {plan.hit_probability:.2%}.")
+        out.print(f"Probability that any shaft touches a forbidden structure: {chance(plan.hit_probability)}.")
     out.print(f"Order {' → '.join(plan.order)}. Plan {plan.sha256()[:16]}.")
     _reasons(out, plan.reasons)
 

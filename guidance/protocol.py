@@ -14,10 +14,15 @@ from kinematics.errors import InvalidInputError
 from kinematics.value import Value
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
 Percent = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 _ASCENDING = (
+    ("electrodes_min", "electrodes_max"),
+    ("exposure_min_mm", "exposure_ideal_mm", "exposure_pancreas_max_mm", "exposure_max_mm"),
+    ("pulse_length_min_us", "pulse_length_us", "pulse_length_max_us"),
+    ("pulses_min", "pulses", "pulses_max"),
     ("spacing_min_mm", "spacing_max_mm"),
     ("voltage_per_distance_min_v_per_cm", "voltage_per_distance_v_per_cm", "voltage_per_distance_max_v_per_cm"),
     ("voltage_min_v", "voltage_max_v"),
@@ -36,6 +41,8 @@ class Protocol(Value):
     """
 
     name: str = Field(min_length=1)
+    electrodes_min: Count
+    electrodes_max: Count
     spacing_min_mm: Positive
     spacing_max_mm: Positive
     voltage_per_distance_v_per_cm: Positive
@@ -45,6 +52,26 @@ class Protocol(Value):
     voltage_min_v: Positive
     voltage_max_v: Positive
     current_max_a: Positive
+    exposure_min_mm: Positive
+    exposure_ideal_mm: Positive
+    exposure_pancreas_max_mm: Positive
+    """Longest in the pancreas."""
+    exposure_max_mm: Positive
+    """Longest anywhere."""
+    pull_back_overlap_mm: Positive
+    """Two positions of one exposure overlap by this much; a step beyond the exposure itself leaves a gap."""
+    pulse_length_us: Positive
+    """What the operator sets, as are the next three; the pulses are by hand."""
+    pulse_length_min_us: Positive
+    pulse_length_max_us: Positive
+    test_pulses: Count
+    """Per pair, before the treatment."""
+    pulses: Count
+    """Per pair, after the test pulses."""
+    pulses_min: Count
+    pulses_max: Count
+    puncture_force_n: Positive
+    """Axial force predicted at skin contact, where the free length of the needle is longest."""
     angle_warn_deg: Positive
     """In degrees, as is the next: a person reads them off the protocol."""
     angle_max_deg: Positive
@@ -84,6 +111,16 @@ class Protocol(Value):
                 remedy="give each limit an entry under sources; say 'default of this project' where there is none",
             )
         return self
+
+    def firing_voltage_v(self, spacing_mm: float) -> float:
+        """Return the voltage [V] of a pair at this spacing: by its distance, within the device; 0 when it may not fire.
+
+        Args:
+            spacing_mm: Distance of the pair's exposures, planned or as placed.
+        """
+        cm = spacing_mm / 10.0
+        voltage = min(max(self.voltage_per_distance_v_per_cm * cm, self.voltage_min_v), self.voltage_max_v)
+        return voltage if voltage >= self.voltage_per_distance_min_v_per_cm * cm - 1e-9 else 0.0
 
 
 class EligibilityResult(Value):
@@ -125,10 +162,13 @@ def eligibility(answers: Eligibility) -> EligibilityResult:
 
 OURS = "default of this project"
 DELPHI = "Delphi consensus for pancreatic IRE 2024 (PMID 38993594)"
+NICE = "NICE IPG579"
 DELPHI_RATIO = f"{DELPHI}: 1500 V/cm"
 
 PANCREAS_IRE_DEFAULT = Protocol(
     name="pancreas-ire-default",
+    electrodes_min=2,
+    electrodes_max=6,
     spacing_min_mm=10.0,
     spacing_max_mm=20.0,
     voltage_per_distance_v_per_cm=1500.0,
@@ -137,6 +177,19 @@ PANCREAS_IRE_DEFAULT = Protocol(
     voltage_min_v=500.0,
     voltage_max_v=3000.0,
     current_max_a=50.0,
+    exposure_min_mm=5.0,
+    exposure_ideal_mm=15.0,
+    exposure_pancreas_max_mm=20.0,
+    exposure_max_mm=40.0,
+    pull_back_overlap_mm=5.0,
+    pulse_length_us=90.0,
+    pulse_length_min_us=20.0,
+    pulse_length_max_us=100.0,
+    test_pulses=10,
+    pulses=90,
+    pulses_min=70,
+    pulses_max=180,
+    puncture_force_n=4.0,
     angle_warn_deg=5.0,
     angle_max_deg=10.0,
     depth_mismatch_warn_mm=5.0,
@@ -153,6 +206,8 @@ PANCREAS_IRE_DEFAULT = Protocol(
     tumour_diameter_max_mm=50.0,
     margin_mm=5.0,
     sources={
+        "electrodes_min": f"{NICE} §3.3; a field needs two",
+        "electrodes_max": f"outputs of the generator: IJCARS 2024, 10.1007/s11548-024-03216-w; {NICE} §3.3",
         "spacing_min_mm": f"{DELPHI}: 10–20 mm",
         "spacing_max_mm": f"{DELPHI}: 10–20 mm; Sci Rep 2020, s41598-020-78660-0: 15–20 mm ideal",
         "voltage_per_distance_v_per_cm": DELPHI_RATIO,
@@ -161,6 +216,19 @@ PANCREAS_IRE_DEFAULT = Protocol(
         "voltage_min_v": f"device limit (recalled); {OURS}",
         "voltage_max_v": "device limit (recalled); studies to 3000 V, Ben-David, AJR 2012",
         "current_max_a": "device limit (recalled)",
+        "exposure_min_mm": "device: 5–40 mm in steps of 5 mm (recalled)",
+        "exposure_ideal_mm": f"{DELPHI}: 15 mm",
+        "exposure_pancreas_max_mm": f"at most 20 mm in the pancreas (recalled); {OURS}",
+        "exposure_max_mm": "device: 5–40 mm in steps of 5 mm (recalled)",
+        "pull_back_overlap_mm": "pull-backs: Martin, JoVS 6518; an overlap of 5 mm (recalled)",
+        "pulse_length_us": f"{DELPHI}: 90 µs",
+        "pulse_length_min_us": DELPHI,
+        "pulse_length_max_us": DELPHI,
+        "test_pulses": f"{DELPHI}; PMC12929738",
+        "pulses": f"{DELPHI}; PMC12929738",
+        "pulses_min": f"{DELPHI}; PMC12929738",
+        "pulses_max": f"2 × 90: {DELPHI}; PMC12929738",
+        "puncture_force_n": f"skin puncture 2–4 N (recalled), its upper end; {OURS}",
         "angle_warn_deg": f"no consensus found; {OURS}, from the field's sensitivity",
         "angle_max_deg": f"no consensus found; {OURS}, from the field's sensitivity",
         "depth_mismatch_warn_mm": f"equal depth: IJCARS 2022, 10.1007/s11548-022-02618-y; the number is a {OURS}",

@@ -7,6 +7,9 @@ from pydantic import Field
 from kinematics.tool import NeedleTool
 from kinematics.value import Value
 
+HOME_RAD = (0.0, 0.012, 0.0, -1.719, 0.0, 1.410, 0.0)
+"""Joint positions where needles are loaded: over the patient's right side, caudal of the tumour, the needle down."""
+
 
 class ElectrodeDevice(Value):
     """A 19 G monopolar electrode. Defaults of design; exposure steps (recalled) in docs."""

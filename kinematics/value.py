@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,11 @@ def _first_fault(name: str, error: ValidationError) -> str:
     return f"{name} is not valid at {where}: {first['msg']}"
 
 
+def _called(kind: type[Value]) -> str:
+    """Return what a person calls a value: the words of its class."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__).lower()
+
+
 class Value(BaseModel):
     """A frozen value: valid once constructed, hashed by its canonical JSON, saved whole or not at all."""
 
@@ -29,7 +35,7 @@ class Value(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            raise InvalidInputError(_first_fault(type(self).__name__, error)) from error
+            raise InvalidInputError(_first_fault(f"the {_called(type(self))}", error)) from error
 
     def canonical_json(self) -> str:
         """Return the JSON text that `sha256` and `save` use: sorted keys, two-space indent, no NaN."""
@@ -54,17 +60,17 @@ class Value(BaseModel):
             text = path.read_text()
         except FileNotFoundError as error:
             raise InvalidInputError(
-                f"{cls.__name__} is not there", file=str(path), remedy="run the step that writes it first"
+                f"the {_called(cls)} is not there", file=str(path), remedy="run the step that writes it first"
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidInputError(
-                f"{cls.__name__} cannot be read: {error}", file=str(path), remedy="restore the file"
+                f"the {_called(cls)} cannot be read: {error}", file=str(path), remedy="restore the file"
             ) from error
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise InvalidInputError(
-                _first_fault(cls.__name__, error),
+                _first_fault(f"the {_called(cls)}", error),
                 file=str(path),
                 remedy="repeat the step that writes it",
             ) from error

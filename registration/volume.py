@@ -22,7 +22,9 @@ class Volume:
     """An image on a regular grid, read-only.
 
     Args:
-        voxels: Shape (ni, nj, nk), HU (int16) or labels (uint8/uint16); C-ordered.
+        voxels: Shape (ni, nj, nk), HU (int16) or labels (uint8/uint16); kept C-ordered. An array that owns its data
+            is taken over and frozen, for images are large: whoever handed it over cannot write to it any more. A
+            view of an array that can be written to is copied.
         affine: Shape (4, 4): voxel index (i, j, k, 1) of a voxel's centre to DICOM LPS coordinates [mm] of `frame`.
         frame: `ct` (the planning CT) or `check` (the CT with needles).
         file: Where it came from, for error messages.
@@ -48,9 +50,7 @@ class Volume:
                 file=self.file,
                 remedy="resample it to an orthogonal grid first",
             )
-        voxels = np.ascontiguousarray(self.voxels).view()
-        voxels.flags.writeable = False
-        object.__setattr__(self, "voxels", voxels)
+        object.__setattr__(self, "voxels", _frozen(self.voxels))
         object.__setattr__(self, "affine", affine)
 
     @property
@@ -102,6 +102,26 @@ class Volume:
         digest.update(repr((self.voxels.dtype.str, self.shape)).encode())
         digest.update(np.round(self.affine, 3).tobytes())
         return digest.hexdigest()
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a C-ordered, read-only view of `array` that nobody can write behind, copied only where that takes it."""
+    owner = np.ascontiguousarray(array)
+    if not owner.flags.owndata and not _cannot_change(owner):
+        owner = owner.copy()
+    owner.flags.writeable = False
+    # A view of a frozen array cannot be made writable again.
+    return owner.view()
+
+
+def _cannot_change(view: NDArray[Any]) -> bool:
+    """Tell whether a view, and every array below it down to the one that owns the data, is read-only."""
+    array: Any = view
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base
+    return array is None or isinstance(array, bytes)
 
 
 def to_sitk(volume: Volume) -> Any:

@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from guidance import scene
 from guidance.procedure.ports import Force
 from kinematics.arm_model import ArmModel
-from kinematics.arrays import FloatArray
+from kinematics.arrays import FloatArray, read_only
 from kinematics.forward import flange_pose
 from kinematics.tool import NeedleTool
 from kinematics.units import MM_PER_M
+from sim.arm_memory import ArmMemory
 from sim.arm_truth import mujoco_xml
 from sim.bedside import Bedside
 from sim.clock import SimulatedClock
 from sim.truth import NeedleTruth
 
-HOME_RAD = np.array([0.0, 0.012, 0.0, -1.719, 0.0, 1.410, 0.0])
-"""Where needles are loaded: over the patient's right side, caudal of the tumour, the needle pointing down."""
+HOME_RAD = read_only(scene.HOME_RAD)
 STEP_S = 0.002
 PHYSICS_PERIOD_S = 0.008
 FAST_PERIOD_S = 0.04
@@ -34,10 +35,25 @@ class _Arm:
     control_period_s: float
 
     def __init__(
-        self, true_model: ArmModel, tool: NeedleTool, bedside: Bedside, on_released: Callable[[NeedleTruth], None]
+        self,
+        true_model: ArmModel,
+        tool: NeedleTool,
+        bedside: Bedside,
+        on_released: Callable[[NeedleTruth], None],
+        memory: ArmMemory | None,
     ) -> None:
+        self._memory = memory
         self._model, self._bedside, self._on_released = true_model, bedside, on_released
         self._flange_tip = tool.T_flange_tip.matrix
+
+    def _found_rad(self) -> FloatArray:
+        """Return where the arm stands at the start [rad]: where it was left, or at home."""
+        left = self._memory.recall() if self._memory is not None else None
+        return np.array(HOME_RAD if left is None else left)
+
+    def _keep(self, q_rad: FloatArray) -> None:
+        if self._memory is not None:
+            self._memory.keep(q_rad)
 
     def true_flange(self) -> FloatArray:
         """Return the true `T_robot_flange`, 4 × 4 [mm]."""
@@ -75,9 +91,10 @@ class KinematicArm(_Arm):
         bedside: Bedside,
         clock: SimulatedClock,
         on_released: Callable[[NeedleTruth], None],
+        memory: ArmMemory | None = None,
     ) -> None:
-        super().__init__(true_model, tool, bedside, on_released)
-        self._q = HOME_RAD.copy()
+        super().__init__(true_model, tool, bedside, on_released, memory)
+        self._q = self._found_rad()
         clock.on_wait(self._advance)
 
     def q_rad(self) -> FloatArray:
@@ -87,6 +104,7 @@ class KinematicArm(_Arm):
     def command(self, q_rad: FloatArray, _qd_rad_s: FloatArray) -> None:
         """Be at `q_rad` from now on."""
         self._q = np.array(q_rad, dtype=np.float64)
+        self._keep(self._q)
 
     def true_flange(self) -> FloatArray:
         """Return the true `T_robot_flange`, 4 × 4 [mm]."""
@@ -108,16 +126,16 @@ class MujocoArm(_Arm):
         bedside: Bedside,
         clock: SimulatedClock,
         on_released: Callable[[NeedleTruth], None],
+        memory: ArmMemory | None = None,
     ) -> None:
         import mujoco
 
-        super().__init__(true_model, tool, bedside, on_released)
+        super().__init__(true_model, tool, bedside, on_released, memory)
         self._mj: Any = mujoco
         xml = mujoco_xml(true_model, tool, STIFFNESS_NM_RAD, DAMPING_NM_S_RAD, STEP_S)
         self._world = mujoco.MjModel.from_xml_string(xml)
         self._data = mujoco.MjData(self._world)
-        self._data.qpos[:] = HOME_RAD
-        self._data.ctrl[:] = HOME_RAD
+        self._data.qpos[:] = self._data.ctrl[:] = self._found_rad()
         mujoco.mj_forward(self._world, self._data)
         self._site = mujoco.mj_name2id(self._world, mujoco.mjtObj.mjOBJ_SITE, "flange")
         self._tool = mujoco.mj_name2id(self._world, mujoco.mjtObj.mjOBJ_BODY, "tool")
@@ -146,6 +164,7 @@ class MujocoArm(_Arm):
         if steps:
             self._mj.mj_step(self._world, self._data, steps)
             self._mj.mj_kinematics(self._world, self._data)
+            self._keep(self._data.qpos)
         self._bedside.follow(self.true_tip())
         axial = self._bedside.force.axial_n
         self._data.xfrc_applied[self._tool, :3] = -axial * self._data.site_xmat[self._site].reshape(3, 3)[:, 2]

@@ -15,3 +15,11 @@ def cache_root() -> Path:
 def case_folder(name: str) -> Path:
     """Return the folder of the cached case called `name`; it need not exist."""
     return cache_root() / "cases" / name
+
+
+def is_kept(folder: Path) -> bool:
+    """Tell whether `folder` holds a case that can be read: one of an older form is to be made anew."""
+    from guidance.case.case import is_of_older_form
+
+    description = folder / "case.json"
+    return description.exists() and not is_of_older_form(description)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from guidance.case.body import body_mask
-from guidance.case.case import Case, CaseDescription, Structure
+from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structure
 from guidance.case.landmarks import check_densities, check_sides
 from guidance.case.roles import structure_of
 from kinematics.errors import InvalidInputError
@@ -104,8 +104,10 @@ def derive(name: str, images: SourceImages, progress: Progress) -> Case:
         name=name,
         ct_sha256=ct.sha256(),
         labels_sha256=labels.sha256(),
+        body_sha256=body.sha256(),
         structures=_structures(canvas),
         target=TUMOUR,
+        eligibility=ASSUMED_ELIGIBLE,
         provenance=_provenance(images, part, sides, vein, site, _PART[name]),
     )
     return Case(description, ct, labels, body)
@@ -151,6 +153,8 @@ def _provenance(
         + ": told by anatomy, the patient is not mirrored (the voxel grid is left-handed)",
         "added": "skin mask, arteries, superior mesenteric vein, renal veins, abdominal wall, spine remainder and "
         "unidentified tissue, each by the method stated with the structure; computed, not drawn by a radiologist",
+        "eligibility": "not known of the patient of a public CT: that nothing stands against the treatment is assumed "
+        "for the simulation",
         "mesenteric vein": f"{len(vein.radii_mm)} slices, radius {vein.radii_mm.min():.1f} to "
         f"{vein.radii_mm.max():.1f} mm, edge score {vein.score:.2f} of 1",
         "tumour": f"virtual, {volume_ml:.1f} ml, in the pancreas {where}, {100.0 * site.within:.1f} % within the "

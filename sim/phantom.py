@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidance.case.body import body_mask
-from guidance.case.case import Case, CaseDescription, Structure
+from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structure
 from guidance.case.roles import structure_of
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
@@ -119,16 +119,22 @@ def make_phantom(seed: int, size: str = "small") -> Case:
     structures: tuple[Structure, ...] = tuple(
         structure_of(name, label) for name, label in canvas.names.items() if label in present
     )
+    body = body_mask(image)
     name = f"phantom-{seed}" if size == "small" else f"phantom-{seed}-{size}"
     description = CaseDescription(
         name=name,
         ct_sha256=image.sha256(),
         labels_sha256=mask.sha256(),
+        body_sha256=body.sha256(),
         structures=structures,
         target="tumour",
-        provenance={"made": f"procedural phantom, seed {seed}, size {size}; all anatomy is invented"},
+        eligibility=ASSUMED_ELIGIBLE,
+        provenance={
+            "made": f"procedural phantom, seed {seed}, size {size}; all anatomy is invented",
+            "eligibility": "invented with the patient: nothing stands against the treatment",
+        },
     )
-    return Case(description, image, mask, body_mask(image))
+    return Case(description, image, mask, body)
 
 
 def _body(canvas: _Canvas, origin: FloatArray, rng: np.random.Generator) -> None:

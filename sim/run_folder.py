@@ -55,6 +55,11 @@ class RunFolder:
         return self["journal.sqlite"]
 
     @property
+    def setpoints(self) -> Path:
+        """The last setpoints of the execution, with what the sensors said."""
+        return self["setpoints.npz"]
+
+    @property
     def truth(self) -> Path:
         """Simulator truth, kept apart: read by the simulated suite and scanner, and printed beside the verdict."""
         return self["sim"] / "truth.json"

@@ -87,7 +87,6 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
             folder["dicom"],
             case=procedure.case,
             check_ct=check_ct,
-            T_plan_check=placement.T_plan_check if placement is not None else None,
             lesion=None if lesion is None else _zone(lesion, inputs.threshold_v_per_cm),
         )
     except StorageError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -25,12 +25,13 @@ from guidance.procedure.approval import Approval
 from guidance.procedure.execution import Execution
 from guidance.procedure.executor import execute as execute_plan
 from guidance.procedure.journal import Journal
+from guidance.procedure.setpoints import SetpointLog
 from guidance.protocol import Protocol, named
 from guidance.verification.judge import judge
 from guidance.verification.measure import measure
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
-from kinematics.errors import InvalidInputError, RefusedError
+from kinematics.errors import InvalidInputError, RefusedError, StorageError
 from registration.chain import register as register_chain
 from registration.fiducials import find_spheres
 from registration.registration import Registration
@@ -139,12 +140,27 @@ class SimulatedProcedure:
         """Return a progress that shows what happens inside a step as one bar, from `first` to `last`."""
         return lambda _stage, fraction: self.progress(step, min(first + (last - first) * fraction, 0.99))
 
+    def _refuse_once_executed(self, step: str) -> None:
+        """Raise InvalidInputError when the journal says that the execution has begun."""
+        if not self.folder.journal.exists():
+            return
+        with Journal(self.folder.journal) as journal:
+            begun = any(entry.kind == "execution_started" for entry in journal.entries())
+        if begun:
+            raise InvalidInputError(
+                f"the execution of this run has begun: {step} would change what the needles in the patient belong to",
+                file=str(self.folder.journal),
+                remedy="start a new run (needlework start)",
+            )
+
     def register(self) -> Registration:
         """Find the fiducials in the CT, match and fit the tracked ones, predict the error; save `registration.json`.
 
         Raises:
+            InvalidInputError: The execution of this run has begun.
             RefusedError: No transform can be had (too few, collinear or ambiguous fiducials).
         """
+        self._refuse_once_executed("register")
         with self._timed("register"):
             spheres = find_spheres(self.planning_ct, self.settings.suite.fiducials.diameter_mm)
             self.progress("register", 0.6)
@@ -170,8 +186,10 @@ class SimulatedProcedure:
         """Search for an array; save `plan.json`, whether there is a plan or the reasons why there is none.
 
         Raises:
+            InvalidInputError: The execution of this run has begun.
             RefusedError: The registration was not accepted.
         """
+        self._refuse_once_executed("plan")
         registration = self.registration
         if not registration.accepted:
             raise RefusedError("plan", ("the registration was not accepted", *registration.reasons))
@@ -199,15 +217,19 @@ class SimulatedProcedure:
         return plan
 
     def approve(self, operator: str, approved_utc: str) -> Approval:
-        """Record the operator's approval of the saved plan, by hash; save `approval.json`.
+        """Record the operator's approval of the saved plan, by hash, in the journal and in `approval.json`.
 
         Raises:
+            InvalidInputError: The execution of this run has begun.
             RefusedError: There is no plan to approve.
         """
+        self._refuse_once_executed("approve")
         plan = self.saved_plan
         if plan.status is not PlanStatus.OK:
             raise RefusedError("approve", plan.reasons)
         approval = Approval(plan_sha256=plan.sha256(), operator=operator, approved_utc=approved_utc)
+        with Journal(self.folder.journal) as journal:
+            journal.append("approved", **approval.model_dump(mode="json"))
         approval.save(self.folder["approval.json"])
         return approval
 
@@ -227,7 +249,7 @@ class SimulatedProcedure:
         plan = self.saved_plan
         approval = Approval.load(self.folder["approval.json"])
         with self._timed("execute"):
-            journal = Journal(self.folder.journal)
+            journal, setpoints = Journal(self.folder.journal), SetpointLog()
             try:
                 execution = execute_plan(
                     plan,
@@ -239,13 +261,23 @@ class SimulatedProcedure:
                     gate=self.suite.gate,
                     clock=self.suite.clock,
                     journal=journal,
+                    setpoints=setpoints,
                     progress=self._part("execute"),
                 )
+            except BaseException:
+                with suppress(StorageError):  # a disk that is full must not hide what ended the execution
+                    self._save_setpoints(setpoints)
+                raise
             finally:
                 journal.close()
             self.suite.truth().save(self.folder.truth)
             execution.save(self.folder["execution.json"])
+            self._save_setpoints(setpoints)
         return execution
+
+    def _save_setpoints(self, setpoints: SetpointLog) -> None:
+        if len(setpoints):  # a refusal must not overwrite those of the process before
+            setpoints.save(self.folder.setpoints)
 
     @property
     def execution(self) -> Execution:
@@ -266,7 +298,7 @@ class SimulatedProcedure:
 
     def verify(self) -> tuple[Placement, Verdict]:
         """Scan, find and measure the needles, judge them; save `placement.json` and `verdict.json`."""
-        if not self.execution.needles:
+        if not any(needle.stands for needle in self.execution.needles):
             raise RefusedError("verify", ("no needle was inserted", *self.execution.reasons))
         check_ct = self.scan()
         placement, verdict = self.judge_image(check_ct)
@@ -276,12 +308,24 @@ class SimulatedProcedure:
         verdict.save(self.folder["verdict.json"])
         return placement, verdict
 
+    def _approved_sha256(self) -> str:
+        """Return the hash of the plan that moved, or else that was approved. Raises InvalidInputError without one."""
+        if self.folder["execution.json"].exists():
+            return self.execution.plan_sha256
+        return Approval.load(self.folder["approval.json"]).plan_sha256
+
     def judge_image(self, check_ct: Volume) -> tuple[Placement, Verdict]:
-        """Measure and judge the needles in any CT of this patient; nothing is saved."""
+        """Measure and judge the needles in any CT of this patient; nothing is saved.
+
+        Raises:
+            InvalidInputError: No plan was approved.
+        """
         with self._timed("verify"):
             plan = self.saved_plan
             suite, budget = self.settings.suite, self.settings.budget
             looking, judging = self._part("verify", 0.0, 0.7), self._part("verify", 0.7, 1.0)
             placement = measure(check_ct, self.planning_ct, plan, self.case, suite=suite, progress=looking)
-            verdict = judge(plan, placement, self.case, budget, self.protocol, progress=judging)
+            verdict = judge(
+                plan, placement, self.case, budget, self.protocol, judging, approved_sha256=self._approved_sha256()
+            )
         return placement, verdict

@@ -15,6 +15,7 @@ from kinematics.frames import Transform
 from registration.budget import ErrorBudget
 from registration.tracking.port import Tracker
 from sim.arm import KinematicArm, MujocoArm
+from sim.arm_memory import ArmMemory
 from sim.arm_truth import perturbed
 from sim.bedside import Bedside
 from sim.breathing import Breathing
@@ -44,7 +45,8 @@ class Suite:
         seed: Seed of every draw.
         faults: What is to go wrong.
         fidelity: `physics` or `fast`.
-        memory: A file that keeps the needles that stand, so that a new process finds them; None keeps them here.
+        memory: A file that keeps the needles that stand, so that a new process finds them, and beside it one for
+            the arm's place; None keeps them here.
 
     Raises:
         InvalidInputError: An unknown fidelity.
@@ -114,7 +116,8 @@ class Suite:
         tool = self.description.tool
         true = perturbed(load_lbr(), tool, rng, self.budget.arm_rms_mm)
         make = MujocoArm if self.fidelity == "physics" else KinematicArm
-        return make(true, tool, self.bedside, self.clock, self._remember)
+        place = None if self._memory is None else ArmMemory(self._memory.with_name("arm.f64"))
+        return make(true, tool, self.bedside, self.clock, self._remember, place)
 
     def truth(self) -> ProcedureTruth:
         """Return the truth as of now: the patient, and the needles that stand."""

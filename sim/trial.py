@@ -140,7 +140,8 @@ def _trial(
     lap("check_scan")
     placement = measure(image, planning_ct, placed, case, suite=description)
     lap("measure")
-    verdict = with_truth(judge(placed, placement, case, budget, protocol), placed, placement, truth, case)
+    verdict = judge(placed, placement, case, budget, protocol, approved_sha256=execution.plan_sha256)
+    verdict = with_truth(verdict, placed, placement, truth, case)
     lap("judge")
     predicted = {e.id: e.tre_p95_mm for e in placed.electrodes}
     finder = {e.id: e for e in finder_errors(placement, truth)}

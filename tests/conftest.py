@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from guidance.case.case import Case, CaseDescription, Structure, Tissue
+from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structure, Tissue
 from guidance.case.policy import Policy, PolicyKind
 from registration.volume import Volume
 
@@ -33,11 +33,14 @@ def box_case() -> Case:
         ),
     )
     image, mask = Volume(ct, affine), Volume(labels, affine)
+    mask_of_body = Volume(body, affine)
     description = CaseDescription(
         name="box",
         ct_sha256=image.sha256(),
         labels_sha256=mask.sha256(),
+        body_sha256=mask_of_body.sha256(),
         structures=structures,
         target="tumour",
+        eligibility=ASSUMED_ELIGIBLE,
     )
-    return Case(description, image, mask, Volume(body, affine))
+    return Case(description, image, mask, mask_of_body)

@@ -8,7 +8,7 @@ from console.progress import Bars
 from guidance.case.case import Case
 from guidance.case.store import save_case
 from guidance.case.target import target_points_mm
-from sim.cache import case_folder
+from sim.cache import case_folder, is_kept
 
 
 def _show(case: Case, folder: Path, as_json: bool) -> int:
@@ -26,13 +26,13 @@ def _show(case: Case, folder: Path, as_json: bool) -> int:
 
 
 def fetch(name: str, as_json: bool) -> int:
-    """Fetch a public case into the cache, once."""
+    """Fetch a public case into the cache, once; what an older version kept there is made anew."""
     from guidance.case.store import load_case
     from sim.lidc import fetch as fetch_case
 
     with Bars() as bars:
         folder = case_folder(name)
-        if (folder / "case.json").exists():
+        if is_kept(folder):
             bars.note(f"{name} is in the cache already")
             case = load_case(folder)
         else:
@@ -53,11 +53,20 @@ def phantom(seed: int, size: str, out: Path | None, as_json: bool) -> int:
     return _show(case, folder, as_json)
 
 
-def import_images(name: str, ct: Path, labels: Path, roles: Path, target: str, out: Path | None, as_json: bool) -> int:
+def import_images(
+    name: str,
+    ct: Path,
+    labels: Path,
+    roles: Path,
+    answers: Path | None,
+    target: str,
+    out: Path | None,
+    as_json: bool,
+) -> int:
     """Import anyone's CT with labels."""
     from guidance.case.importing import import_case
 
     folder = out or case_folder(name)
-    case = import_case(name, ct, labels, roles, target)
+    case = import_case(name, ct, labels, roles, target, answers)
     save_case(case, folder)
     return _show(case, folder, as_json)

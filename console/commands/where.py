@@ -8,14 +8,14 @@ from pathlib import Path
 from console.progress import Bars
 from guidance.case.case import Case
 from kinematics.errors import InvalidInputError
-from sim.cache import case_folder
+from sim.cache import case_folder, is_kept
 from sim.lidc import NAMES as FETCHED
 
 
 def find_case(name: str, bars: Bars) -> tuple[Case, Path]:
     """Return the case called `name` and its folder: a fetched one, `phantom:SEED`, or a case folder.
 
-    What is not in the cache yet is fetched or made there.
+    What is not in the cache yet, or is of an older form, is fetched or made there.
 
     Raises:
         InvalidInputError: There is no such case.
@@ -24,7 +24,7 @@ def find_case(name: str, bars: Bars) -> tuple[Case, Path]:
 
     if name in FETCHED:
         folder = case_folder(name)
-        if not (folder / "case.json").exists():
+        if not is_kept(folder):
             from sim.lidc import fetch
 
             fetch(name, progress=bars.progress)
@@ -35,7 +35,7 @@ def find_case(name: str, bars: Bars) -> tuple[Case, Path]:
         if not seed.isdecimal():
             raise InvalidInputError("a phantom is named by its seed", value=name, remedy="say phantom:7")
         folder = case_folder(f"{kind}-{int(seed)}")
-        if not (folder / "case.json").exists():
+        if not is_kept(folder):
             from sim.phantom import make_phantom
 
             save_case(make_phantom(int(seed)), folder)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from pydantic import Field, computed_field, model_validator
 
 from guidance.case.policy import Policy
 from guidance.scene import ElectrodeDevice
+from kinematics.errors import InvalidInputError
 from kinematics.value import Value
 from registration.volume import Volume
 
@@ -41,18 +44,36 @@ class Structure(Value):
 
 
 class Eligibility(Value):
-    """Answers that decide whether the treatment may be planned at all (Delphi consensus 2024; WJG 2023)."""
+    """Answers that decide whether the treatment may be planned at all (Delphi consensus 2024; WJG 2023).
 
-    ventricular_arrhythmia: bool = False
-    implanted_cardiac_stimulator: bool = False
-    heart_failure_nyha_4: bool = False
-    severe_ascites: bool = False
-    atrial_fibrillation: bool = False
-    coronary_disease: bool = False
-    metal_in_zone: bool = False
-    liver_failure: bool = False
-    ecg_synchronisation: bool = True
-    anaesthesia_with_muscle_blockade: bool = True
+    None has a default: what was not asked is not known.
+    """
+
+    ventricular_arrhythmia: bool
+    implanted_cardiac_stimulator: bool
+    heart_failure_nyha_4: bool
+    severe_ascites: bool
+    atrial_fibrillation: bool
+    coronary_disease: bool
+    metal_in_zone: bool
+    liver_failure: bool
+    ecg_synchronisation: bool
+    anaesthesia_with_muscle_blockade: bool
+
+
+ASSUMED_ELIGIBLE = Eligibility(
+    ventricular_arrhythmia=False,
+    implanted_cardiac_stimulator=False,
+    heart_failure_nyha_4=False,
+    severe_ascites=False,
+    atrial_fibrillation=False,
+    coronary_disease=False,
+    metal_in_zone=False,
+    liver_failure=False,
+    ecg_synchronisation=True,
+    anaesthesia_with_muscle_blockade=True,
+)
+"""Nothing stands against the treatment: assumed for simulated procedures on nobody, whose provenance must say so."""
 
 
 class CaseDescription(Value):
@@ -61,11 +82,13 @@ class CaseDescription(Value):
     name: str
     ct_sha256: str
     labels_sha256: str
+    body_sha256: str
+    """Of the skin mask."""
     structures: tuple[Structure, ...]
     target: str
     device: ElectrodeDevice = ElectrodeDevice()
     protocol: str = "pancreas-ire-default"
-    eligibility: Eligibility = Eligibility()
+    eligibility: Eligibility
     provenance: dict[str, str] = Field(default_factory=dict)
 
     @computed_field  # type: ignore[prop-decorator]
@@ -86,10 +109,19 @@ class CaseDescription(Value):
             raise ValueError("`policy` differs from the policies of `structures`: change both, or leave it out")
         return rest
 
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read `case.json`. Raises InvalidInputError; a file of an older form is refused with what to do about it."""
+        if is_of_older_form(path):
+            raise InvalidInputError(
+                "the case was made by an older version, which did not hash its skin mask",
+                file=str(path),
+                remedy="fetch it again (needlework case fetch NAME; phantom or import for others), and start a new run",
+            )
+        return super().load(path)
+
     def structure(self, name: str) -> Structure:
         """Return the structure called `name`. Raises InvalidInputError, listing the names there are."""
-        from kinematics.errors import InvalidInputError
-
         for candidate in self.structures:
             if candidate.name == name:
                 return candidate
@@ -97,6 +129,15 @@ class CaseDescription(Value):
             f"there is no structure called {name!r} in case {self.name}",
             remedy="use one of: " + ", ".join(sorted(s.name for s in self.structures)),
         )
+
+
+def is_of_older_form(path: Path) -> bool:
+    """Tell whether a `case.json` is one from before the skin mask was hashed; a file that is none is not."""
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and "structures" in data and "body_sha256" not in data
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from guidance.case.case import Case
+from guidance.case.extent import labelled_span
 from guidance.case.target import target_points_mm
 from kinematics.errors import InvalidInputError
 from registration.volume import Volume
@@ -75,18 +76,13 @@ def _check_inside(case: Case, points_mm: np.ndarray) -> None:
 
 def _check_extent(case: Case, points_mm: np.ndarray) -> None:
     """The extent of the labels is the box of everything labelled but the target itself."""
-    target = case.description.structure(case.description.target).label
-    others = (case.labels.voxels != 0) & (case.labels.voxels != target)
-    spans = []
-    for axis in range(3):
-        hit = np.flatnonzero(others.any(axis=tuple(a for a in range(3) if a != axis)))
-        if len(hit) == 0:
-            raise InvalidInputError(
-                "nothing but the tumour is labelled: what lies round it is unknown",
-                file=case.labels.file,
-                remedy="label vessels, bowel and bone first",
-            )
-        spans.append((hit[0], hit[-1]))
+    spans = labelled_span(case)
+    if spans is None:
+        raise InvalidInputError(
+            "nothing but the tumour is labelled: what lies round it is unknown",
+            file=case.labels.file,
+            remedy="label vessels, bowel and bone first",
+        )
     index = case.labels.indices(points_mm)
     for axis, (first, last) in enumerate(spans):
         spacing = float(case.labels.spacing_mm[axis])

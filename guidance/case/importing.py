@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from guidance.case.answers import read_answers
 from guidance.case.body import body_mask
 from guidance.case.case import Case, CaseDescription
 from guidance.case.checks import check_case, check_same_grid
@@ -20,7 +21,9 @@ AIR_HU = -500
 """An image in HU with skin in view holds something as thin as this."""
 
 
-def import_case(name: str, ct_path: Path, labels_path: Path, roles_csv_path: Path, target: str) -> Case:
+def import_case(
+    name: str, ct_path: Path, labels_path: Path, roles_csv_path: Path, target: str, answers_path: Path | None
+) -> Case:
     """Return a checked case from files.
 
     Args:
@@ -29,10 +32,12 @@ def import_case(name: str, ct_path: Path, labels_path: Path, roles_csv_path: Pat
         labels_path: Label image on the CT's grid: NIfTI, NRRD or single-layer seg.nrrd.
         roles_csv_path: See `guidance.case.role_table`.
         target: Name of the tumour's structure.
+        answers_path: The answers on eligibility, see `guidance.case.answers`; without a file nothing is imported.
 
     Raises:
         InvalidInputError: Anything that cannot be used, with file, row, value and remedy: see the checks.
     """
+    answers = read_answers(answers_path)
     rows = read_roles(roles_csv_path, target)
     _check_target(rows, target, roles_csv_path)
     ct = _read_ct(ct_path)
@@ -40,21 +45,25 @@ def import_case(name: str, ct_path: Path, labels_path: Path, roles_csv_path: Pat
     check_same_grid(ct, labels, "the labels")
     _check_rows(labels, rows, target, roles_csv_path)
     sides = check_sides(labels, {row.structure.name: row.structure.label for row in rows})
+    body = body_mask(ct)
     description = CaseDescription(
         name=name,
         ct_sha256=ct.sha256(),
         labels_sha256=labels.sha256(),
+        body_sha256=body.sha256(),
         structures=tuple(sorted((row.structure for row in rows), key=lambda s: s.label)),
         target=target,
+        eligibility=answers,
         provenance={
             "imported": f"CT {ct_path.name}, labels {labels_path.name}, roles {roles_csv_path.name}",
             "added": "skin mask, by threshold",
             "sides": "; ".join(f"{rule} ({value:g} mm)" for rule, value in sides.items())
             or "not told by anatomy: too few of the named organs",
+            "eligibility": f"as answered in {answers_path.name if answers_path else 'a file'}",
             "labels": "as given: whether they are right and complete was not checked",
         },
     )
-    case = Case(description, ct, labels, body_mask(ct))
+    case = Case(description, ct, labels, body)
     check_case(case)
     return case
 

@@ -28,13 +28,18 @@ def load_case(folder: Path) -> Case:
     """Read a case back.
 
     Raises:
-        InvalidInputError: A file is missing or damaged, or an image is not the one that `case.json` describes.
+        InvalidInputError: A file is missing or damaged, an image is not the one that `case.json` describes, or the
+            case is of an older form.
     """
     description = CaseDescription.load(folder / "case.json")
     ct = read_image(folder / FILES["ct"])
     labels = read_image(folder / FILES["labels"])
     body = read_image(folder / FILES["body"])
-    for image, expected in ((ct, description.ct_sha256), (labels, description.labels_sha256)):
+    for image, expected in (
+        (ct, description.ct_sha256),
+        (labels, description.labels_sha256),
+        (body, description.body_sha256),
+    ):
         if image.sha256() != expected:
             raise InvalidInputError(
                 "the image is not the one that case.json describes (its hash differs)",

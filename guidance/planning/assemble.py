@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guidance.ablation.treatment import TreatmentResult, predict
 from guidance.case.case import Case
+from guidance.case.extent import labelled_span
 from guidance.case.policy import PolicyKind
 from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy
-from guidance.planning.electrodes import NOTHING_NEAR, REACH_MM, crossed_mm, shaft_clearances, skin_entry_mm
+from guidance.planning.electrodes import (
+    NOTHING_NEAR,
+    REACH_MM,
+    crossed_mm,
+    shaft_clearances,
+    skin_entry_mm,
+    unlabelled_mm,
+)
 from guidance.planning.infeasible import Tally
-from guidance.planning.plan import Alternative, Clearance, Plan, PlannedElectrode, PlannedPair, PlanStatus
+from guidance.planning.plan import Alternative, Clearance, Plan, PlannedElectrode, PlannedPair, PlanStatus, PulseTrain
 from guidance.planning.reach import Reach
-from guidance.planning.scoring import Scored, Scorer, placed_voltage_v
-from guidance.protocol import Protocol
+from guidance.planning.scoring import Scored, Scorer
+from guidance.protocol import Protocol, eligibility
 from guidance.scene import SuiteDescription
 from kinematics.arrays import FloatArray
 from registration.registration import Registration
@@ -40,6 +50,31 @@ class Assembly:
     scorer: Scorer
     tally: Tally
 
+    @cached_property
+    def _span(self) -> NDArray[np.int64] | None:
+        return labelled_span(self.case)
+
+    def labelled(self, scored: Scored) -> bool:
+        """Tell whether every shaft lies in labelled tissue, as far off as its tip may land (and count it when not)."""
+        T, room_mm = self.anatomy.T_ct_grid, self.protocol.tip_p95_max_mm
+        out = T.directions(scored.candidate.out)
+        span = self._span
+        worst = room_mm + float(scored.depths_mm.max())  # without labels, all of it
+        if span is not None:
+            worst = max(
+                unlabelled_mm(self.case.labels, span, T.points(tip), out, float(depth), room_mm)
+                for tip, depth in zip(scored.tips_mm, scored.depths_mm, strict=True)
+            )
+        if worst <= 0.0:
+            return True
+        self.tally.cut(
+            "arrays_cut_unlabelled",
+            worst,
+            f"{room_mm - worst:.1f} mm from a shaft to the end of what is labelled (negative: beyond, where all is "
+            f"unknown), limit {room_mm:g} mm ({scored.described})",
+        )
+        return False
+
     def electrodes(self, scored: Scored) -> tuple[PlannedElectrode, ...] | None:
         """Return the electrodes with exact entries, clearances and risk; None (and counted) when one fails."""
         T, device = self.anatomy.T_ct_grid, self.suite.device
@@ -47,6 +82,8 @@ class Assembly:
         asked = {s.name: s.policy.clearance_mm for s in self.case.description.structures}
         axis = scored.candidate.axis
         found = []
+        if not self.labelled(scored):
+            return None
         single, any_hit = self._touching(scored)
         if any_hit > self.protocol.hit_probability_max:
             miss = any_hit - self.protocol.hit_probability_max
@@ -89,7 +126,7 @@ class Assembly:
         pairs = []
         for a, b in self.scorer.pulsed(scored):
             spacing = float(np.linalg.norm(scored.candidate.lateral_mm[a] - scored.candidate.lateral_mm[b]))
-            pairs.append((f"E{a + 1}", f"E{b + 1}", spacing, placed_voltage_v(spacing, self.protocol)))
+            pairs.append((f"E{a + 1}", f"E{b + 1}", spacing, self.protocol.firing_voltage_v(spacing)))
         return pairs
 
     def field(self, scored: Scored, tell: Progress) -> TreatmentResult:
@@ -114,7 +151,7 @@ class Assembly:
         """Return the plan value of an array that passed everything; its risk and coverage come from the final draws."""
         covers = risk.draw(FINAL_COVER_DRAWS, 4)
         _, any_hit = self._touching(scored)
-        warnings = []
+        warnings = list(eligibility(self.case.description.eligibility).warnings)
         if any_hit > self.protocol.hit_probability_warn:
             warnings.append(
                 f"{100 * any_hit:.1f} % that a shaft touches a forbidden structure is above the ideal "
@@ -136,6 +173,11 @@ class Assembly:
                     current_a=float(current),
                 )
                 for (a, b, spacing, voltage), current in zip(self.pairs(scored), result.currents_a, strict=True)
+            ),
+            pulses=PulseTrain(
+                length_us=self.protocol.pulse_length_us,
+                test_pulses=self.protocol.test_pulses,
+                pulses=self.protocol.pulses,
             ),
             coverage=result.coverage.model_copy(
                 update={"probability": self.scorer.coverage_probability(scored, self.model, covers)}

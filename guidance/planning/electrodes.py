@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from guidance.case.case import Case
+from guidance.case.extent import SKIN_LAYER_MM, slice_axis
 from guidance.case.policy import PolicyKind
 from guidance.planning.plan import Clearance
 from kinematics.arrays import FloatArray
@@ -73,6 +74,28 @@ def shaft_clearances(
         if gap <= REACH_MM:
             found.append(Clearance(structure=s.name, mm=gap))
     return tuple(sorted(found, key=lambda c: (c.mm, c.structure)))
+
+
+def unlabelled_mm(
+    labels: Volume, span: NDArray[np.int64], tip_ct_mm: FloatArray, out_ct: FloatArray, depth_mm: float, room_mm: float
+) -> float:
+    """Return how far [mm] a straight shaft reaches beyond what is labelled, and negative how far it stays within.
+
+    The labelled extent is a box along the image's axes, so the ends of a straight piece decide. The last 30 mm to
+    the skin may leave it sideways: the fat there need not be labelled. They may not leave the labelled slices.
+
+    Args:
+        labels: Gives the image's axes.
+        span: First and last labelled voxel along each, see `guidance.case.extent`.
+        tip_ct_mm: Tip, frame `ct`.
+        out_ct: Unit vector towards the skin.
+        depth_mm: Tip to skin.
+        room_mm: Distance that the shaft keeps from the extent's faces.
+    """
+    ends = np.array([0.0, max(depth_mm - SKIN_LAYER_MM, 0.0), depth_mm])
+    index = labels.indices(tip_ct_mm + ends[:, None] * out_ct)
+    beyond = np.maximum(span[:, 0] - 0.5 - index, index - span[:, 1] - 0.5) * labels.spacing_mm
+    return float(max(beyond[:2].max(), beyond[2, slice_axis(labels.affine)])) + room_mm
 
 
 def crossed_mm(case: Case, tip_ct_mm: FloatArray, out_ct: FloatArray, depth_mm: float) -> dict[str, float]:

@@ -9,6 +9,8 @@ import numpy as np
 from guidance.case.case import Case
 from guidance.planning.corridors import Corridors, Fate
 from guidance.planning.plan import Plan, PlanStatus
+from guidance.planning.schedule import allowed_exposures_mm
+from guidance.procedure.guard import BUCKLING_SHARE, buckling_load_n
 from guidance.protocol import Protocol, eligibility
 from guidance.scene import SuiteDescription
 from kinematics.arrays import FloatArray
@@ -27,6 +29,8 @@ STAGES = (
     "arrays_of_4",
     "arrays_scored",
     "arrays_refined",
+    "arrays_cut_number_of_electrodes",
+    "arrays_cut_unlabelled",
     "arrays_cut_hit_probability",
     "arrays_cut_tip_error",
     "arrays_cut_exact_clearance",
@@ -132,7 +136,7 @@ def target_diameter_mm(points_mm: FloatArray, spacing_mm: FloatArray) -> float:
 def reasons_before_search(
     case: Case, registration: Registration, suite: SuiteDescription, protocol: Protocol
 ) -> tuple[str, ...]:
-    """Return why planning may not even start: registration, eligibility, target in the body, its size.
+    """Return why planning may not even start: registration, eligibility, target in the body, its size, the device.
 
     Raises:
         InvalidInputError: The target is no structure of the case, or is empty.
@@ -153,6 +157,19 @@ def reasons_before_search(
     if diameter > protocol.tumour_diameter_max_mm:
         reasons.append(
             f"the tumour is too large: {diameter:.0f} mm across, limit {protocol.tumour_diameter_max_mm:.0f} mm"
+        )
+    device = suite.device
+    if not allowed_exposures_mm(device.exposures_mm, protocol):
+        reasons.append(
+            f"the electrode {device.name!r} has no exposure from {protocol.exposure_min_mm:g} to "
+            f"{protocol.exposure_pancreas_max_mm:g} mm"
+        )
+    # At skin contact the whole usable length is free, whichever the electrode of the array.
+    bears = BUCKLING_SHARE * buckling_load_n(device.diameter_mm, device.usable_length_mm)
+    if protocol.puncture_force_n > bears:
+        reasons.append(
+            f"the needle would buckle at the skin: {protocol.puncture_force_n:.1f} N predicted, limit {bears:.1f} N "
+            f"({BUCKLING_SHARE:g} of the critical load of {device.usable_length_mm:g} mm free length)"
         )
     if suite.device != case.description.device:
         reasons.append(

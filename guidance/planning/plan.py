@@ -60,6 +60,15 @@ class PlannedPair(Value):
     current_a: float
 
 
+class PulseTrain(Value):
+    """Pulses of each pair, which the operator sets and fires by hand."""
+
+    length_us: float
+    test_pulses: int
+    """Before the treatment."""
+    pulses: int
+
+
 class PlannedInsertion(Value):
     """The arm's path for one electrode: the hub-driven straight line on one branch."""
 
@@ -91,6 +100,7 @@ class Plan(Value):
     electrodes: tuple[PlannedElectrode, ...] = ()
     device: ElectrodeDevice = ElectrodeDevice()
     pairs: tuple[PlannedPair, ...] = ()
+    pulses: PulseTrain | None = None
     coverage: Coverage | None = None
     order: tuple[str, ...] = ()
     insertions: tuple[PlannedInsertion, ...] = ()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from guidance.protocol import Protocol
 
 ABOVE_MM = 7.0
 """The treated length ends this far above the target's top."""
-EXPOSURE_MM = 20.0
-"""Longest exposure for pancreas (domain rule), and so the fewest pull-backs."""
-OVERLAP_MM = 5.0
 LONGEST_STACK = 4
 
 
@@ -21,14 +21,36 @@ class Schedule:
     pull_back_mm: tuple[float, ...]
 
 
-def schedule(length_mm: float) -> Schedule | None:
-    """Return the exposure and pull-backs that treat `length_mm`; None when it takes more than four positions."""
-    if length_mm <= EXPOSURE_MM:
-        return Schedule(EXPOSURE_MM, (0.0,))
-    # Rounded up to whole half millimetres: the operator reads them off a scale.
-    beyond = length_mm - EXPOSURE_MM
-    steps = math.ceil(beyond / (EXPOSURE_MM - OVERLAP_MM) - 1e-9)
-    if steps >= LONGEST_STACK:
+def allowed_exposures_mm(exposures_mm: Sequence[float], protocol: Protocol) -> tuple[float, ...]:
+    """Return the device's exposures that the protocol allows in the pancreas, the nearest to the ideal one first."""
+    allowed = [e for e in exposures_mm if protocol.exposure_min_mm <= e <= protocol.exposure_pancreas_max_mm]
+    return tuple(sorted(allowed, key=lambda e: (abs(e - protocol.exposure_ideal_mm), e)))
+
+
+def schedules(length_mm: float, exposures_mm: Sequence[float], overlap_mm: float) -> tuple[Schedule, ...]:
+    """Return every way to treat `length_mm` with the fewest positions, in the order of `exposures_mm`.
+
+    Args:
+        length_mm: Length that the positions must reach together.
+        exposures_mm: Exposures to choose from.
+        overlap_mm: Least overlap of two positions.
+
+    Returns:
+        Empty when it takes more than four positions.
+    """
+    found = [s for e in exposures_mm if (s := _stacked(length_mm, e, overlap_mm)) is not None]
+    fewest = min((len(s.pull_back_mm) for s in found), default=0)
+    return tuple(s for s in found if len(s.pull_back_mm) == fewest)
+
+
+def _stacked(length_mm: float, exposure_mm: float, overlap_mm: float) -> Schedule | None:
+    beyond = length_mm - exposure_mm
+    if beyond <= 0.0:
+        return Schedule(exposure_mm, (0.0,))
+    longest = exposure_mm - overlap_mm
+    if beyond > (LONGEST_STACK - 1) * longest + 1e-9:
         return None
-    step = min(math.ceil(2.0 * beyond / steps) / 2.0, EXPOSURE_MM - OVERLAP_MM)
-    return Schedule(EXPOSURE_MM, tuple(n * step for n in range(steps + 1)))
+    steps = math.ceil(beyond / longest - 1e-9)
+    # Rounded up to whole half millimetres: the operator reads them off a scale.
+    step = min(math.ceil(2.0 * beyond / steps) / 2.0, longest)
+    return Schedule(exposure_mm, tuple(n * step for n in range(steps + 1)))

@@ -18,7 +18,7 @@ from guidance.planning.arrays import PRICE_SCALE, Candidate, sides_allowed
 from guidance.planning.corridors import STEP_MM, Spread, skin_distance, trace
 from guidance.planning.directions import CONE_RAD, lateral_axes
 from guidance.planning.hubs import order_exists
-from guidance.planning.schedule import ABOVE_MM, Schedule, schedule
+from guidance.planning.schedule import ABOVE_MM, Schedule, schedules
 from guidance.protocol import Protocol
 from kinematics.arrays import FloatArray
 from kinematics.tool import NeedleTool
@@ -70,6 +70,8 @@ class Scorer:
     margin_ct_mm: FloatArray
     keep_away_mm: FloatArray
     """Points that a needle's axis must pass at `keep_away_by_mm` or more (skin fiducials), frame `grid`."""
+    exposures_mm: tuple[float, ...]
+    """Exposures to choose from, the ideal one first."""
     keep_away_by_mm: float = 10.0
     slack_mm: float = 0.4
     """Clearance beyond the policy's that an array keeps on the grid."""
@@ -83,6 +85,7 @@ class Scorer:
         tool: NeedleTool,
         grid: TreatmentGrid,
         fiducials_ct_mm: FloatArray,
+        exposures_mm: tuple[float, ...],
     ) -> Scorer:
         """Return a scorer; the treatment grid gives the points that coverage counts."""
         return cls(
@@ -95,6 +98,7 @@ class Scorer:
             tumour_ct_mm=_points(grid, grid.tumour),
             margin_ct_mm=_points(grid, grid.margin),
             keep_away_mm=anatomy.T_ct_grid.inverse().points(fiducials_ct_mm.reshape(-1, 3)),
+            exposures_mm=exposures_mm,
         )
 
     def top_mm(self, axis: FloatArray) -> float:
@@ -110,8 +114,9 @@ class Scorer:
             return None
         if not order_exists(candidate.lateral_mm, self.tool, HUB_ROOM_MM):
             return None
-        plan = schedule(candidate.plane_mm - self.top_mm(axis) + ABOVE_MM)
-        if plan is None:
+        length_mm = candidate.plane_mm - self.top_mm(axis) + ABOVE_MM
+        options = schedules(length_mm, self.exposures_mm, self.protocol.pull_back_overlap_mm)
+        if not options:
             return None
         first, second = lateral_axes(axis)
         tips = candidate.lateral_mm[:, :1] * first + candidate.lateral_mm[:, 1:] * second + candidate.plane_mm * axis
@@ -147,12 +152,14 @@ class Scorer:
             + 0.3 * (len(tips) - 2)
             + float(np.clip(1.0 - excess / CLEARANCE_WISH_MM, 0.0, 1.0).mean())
             + 0.4 * float(np.std(depths)) / 10.0
-            + 0.1 * (len(plan.pull_back_mm) - 1)
+            + 0.1 * (len(options[0].pull_back_mm) - 1)
         )
         if fixed >= beat:
             return None
-        tumour, margin = self.coverage(tips, np.tile(axis, (len(tips), 1)), plan)
-        short = max(0.0, TUMOUR_WISH_PERCENT - tumour) / 2.0 + max(0.0, MARGIN_WISH_PERCENT - margin) / 4.0
+        axes = np.tile(axis, (len(tips), 1))
+        # As many positions each: coverage decides, and where it is good with all of them, the ideal exposure.
+        rated = [(plan, *self.coverage(tips, axes, plan)) for plan in options]
+        plan, tumour, margin = min(rated, key=lambda r: _short(r[1], r[2]))
         return Scored(
             candidate,
             tips,
@@ -162,7 +169,7 @@ class Scorer:
             plan,
             tumour,
             margin,
-            fixed + short,
+            fixed + _short(tumour, margin),
         )
 
     @property
@@ -214,7 +221,7 @@ class Scorer:
                 spacing = float(np.linalg.norm(gap - (gap @ mean) * mean))
                 if (spacing > self.protocol.spacing_max_mm) if pulsed is None else ((a, b) not in pulsed):
                     continue
-                voltage = placed_voltage_v(spacing, self.protocol)
+                voltage = self.protocol.firing_voltage_v(spacing)
                 if voltage > 0.0:
                     pairs.append((lines[a].id, lines[b].id, voltage))
         if not pairs:
@@ -280,11 +287,9 @@ class Scorer:
         return count / len(draws.common)
 
 
-def placed_voltage_v(spacing_mm: float, protocol: Protocol) -> float:
-    """Return the voltage [V] that a planned pair gets at the spacing it came to stand at; 0 when it may not fire."""
-    cm = spacing_mm / 10.0
-    voltage = min(max(protocol.voltage_per_distance_v_per_cm * cm, protocol.voltage_min_v), protocol.voltage_max_v)
-    return voltage if voltage >= protocol.voltage_per_distance_min_v_per_cm * cm - 1e-9 else 0.0
+def _short(tumour_percent: float, margin_percent: float) -> float:
+    """Return what a coverage lacks, in units of score; 0 where it is as good as is wished for."""
+    return max(0.0, TUMOUR_WISH_PERCENT - tumour_percent) / 2.0 + max(0.0, MARGIN_WISH_PERCENT - margin_percent) / 4.0
 
 
 def _points(grid: TreatmentGrid, mask: NDArray[np.bool_]) -> FloatArray:

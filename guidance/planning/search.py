@@ -19,6 +19,7 @@ from guidance.planning.infeasible import Tally, reasons_before_search, refused
 from guidance.planning.plan import Plan
 from guidance.planning.quads import combine_four
 from guidance.planning.reach import ArmReach, close_unreachable
+from guidance.planning.schedule import allowed_exposures_mm
 from guidance.planning.scoring import Scored, Scorer
 from guidance.procedure.interlocks import deepest_mm
 from guidance.protocol import Protocol
@@ -135,7 +136,8 @@ class _Search:
         tell("plan: anatomy", 0.15)
         self.grid = TreatmentGrid.around_target(case)
         fiducials = np.array([f.centre_ct_mm for f in registration.fiducials]).reshape(-1, 3)
-        self.scorer = Scorer.of(self.anatomy, self.model.spread, protocol, suite.tool, self.grid, fiducials)
+        exposures = allowed_exposures_mm(device.exposures_mm, protocol)
+        self.scorer = Scorer.of(self.anatomy, self.model.spread, protocol, suite.tool, self.grid, fiducials, exposures)
         self.assembly = Assembly(case, registration, suite, protocol, self.anatomy, self.model, self.scorer, self.tally)
         self.arm = ArmReach(case, registration.T_robot_ct, suite)
         self.hits = risk.draw(SEARCH_DRAWS, 1)
@@ -221,7 +223,11 @@ class _Search:
         triples, pairs = arrays.combine(found, out, lateral, planes)
         quads = combine_four(found, out, lateral, planes, self._places(triples, out, planes))
         self.tally.arrays(len(pairs), len(triples), len(quads))
-        return [*triples[:SCORED], *quads[:QUADS_SCORED], *pairs[:PAIRS_SCORED]]
+        combined = [*triples[:SCORED], *quads[:QUADS_SCORED], *pairs[:PAIRS_SCORED]]
+        least, most = self.protocol.electrodes_min, self.protocol.electrodes_max
+        allowed = [c for c in combined if least <= len(c.lateral_mm) <= most]
+        self.tally.add("arrays_cut_number_of_electrodes", len(combined) - len(allowed))
+        return allowed
 
     def _places(self, triples: list[arrays.Candidate], out: FloatArray, planes: FloatArray) -> NDArray[np.intp]:
         """Return the (direction, plane) of the best triples, each once, best first."""
@@ -239,7 +245,7 @@ class _Search:
             if n % 100 == 0:
                 self.tell("plan: coverage", 0.35 + 0.1 * n / len(candidates))
             scored = self.scorer.score(candidate)
-            if scored is not None:
+            if scored is not None and self.assembly.labelled(scored):
                 found.append(scored)
         self.tally.add("arrays_scored", len(candidates))
         return sorted(found, key=lambda s: s.score)

@@ -39,6 +39,13 @@ class NeedleExecution(Value):
     peak_axis_deviation_mm: float
     gate_events: tuple[GateEvent, ...] = ()
     stops: tuple[str, ...] = ()
+    let_go: bool = False
+    """The gripper was opened on it after its insertion had begun."""
+
+    @property
+    def stands(self) -> bool:
+        """Whether it may stand in the patient."""
+        return self.let_go or self.status in (NeedleStatus.INSERTED, NeedleStatus.HELD)
 
 
 class Execution(Value):

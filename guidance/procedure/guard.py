@@ -150,14 +150,18 @@ class Guard:
     Args:
         limits: The limits.
         tip_pose: Maps joint positions (7,) to `T_robot_tip` as a 4 × 4 array [mm].
+        approved_sha256: Hash of the approved plan; a line of any other is refused.
     """
 
-    def __init__(self, limits: Limits, tip_pose: Callable[[FloatArray], FloatArray]) -> None:
+    def __init__(self, limits: Limits, tip_pose: Callable[[FloatArray], FloatArray], approved_sha256: str) -> None:
         self.limits = limits
         self._tip_pose = tip_pose
+        self._approved_sha256 = approved_sha256
         self._line: ApprovedLine | None = None
         self._latched: SafetyStop | None = None
         self._phase = Phase.TRANSFER
+        self.entered = False
+        """The last motion but retreats was in tissue."""
         self._setpoint: FloatArray | None = None
         self._tip: FloatArray | None = None
         self._time_s = 0.0
@@ -170,9 +174,30 @@ class Guard:
         """The stop that is latched, if any."""
         return self._latched
 
+    @property
+    def setpoint_depth_mm(self) -> float:
+        """Depth of the last setpoint's tip past the planned entry [mm]; NaN before there is one."""
+        if self._line is None or self._tip is None:
+            return math.nan
+        return float((self._tip - self._line.entry_robot_mm) @ self._line.axis_robot)
+
     def approve(self, line: ApprovedLine) -> None:
-        """Set the line of the next needle."""
+        """Set the line of the next needle. Raises SafetyStop, latched, when it is not of the approved plan."""
+        if line.plan_sha256 != self._approved_sha256:
+            shown = f"{line.plan_sha256[:12]}, approved {self._approved_sha256[:12]}"
+            self._latched = SafetyStop(f"line of another plan ({shown})", 1.0, 0.0, "plans")
+            raise self._latched
         self._line = line
+
+    def found_on_line(self, q_rad: FloatArray, needle_held: bool) -> None:
+        """Let a retreat be the first motion of a new process: the encoders `q_rad` put the arm on the line.
+
+        Raises:
+            SafetyStop: It is off the line, or holds a needle nearer to the skin than an approach may come. Not
+                latched: nothing moves for it.
+        """
+        self._on_line(Phase.APPROACH if needle_held else Phase.RETRACT, self._tip_pose(q_rad))
+        self._phase = Phase.RETRACT
 
     def clear(self, operator: str) -> None:
         """Clear the latch, as the named act of an operator. Raises InvalidInputError without a name."""
@@ -227,10 +252,14 @@ class Guard:
             _below("motion while holding", float(np.abs(q_rad - before).max()), 1e-9, "rad")
             self._remember(q_rad, self._tip_pose(q_rad)[:3, 3], reading.time_s)
             return Decision.HOLD
-        if self._phase not in FOLLOWS[phase]:
+        # After backing off an approach is tried again; after a retreat that left a needle there is nothing to approach.
+        again = phase is Phase.APPROACH and self._phase is Phase.RETRACT and reading.needle_held
+        if self._phase not in FOLLOWS[phase] and not again:
             raise SafetyStop(f"{phase} straight after {self._phase}", 1.0, 0.0, "phases")
-        if phase is Phase.RETRACT:
-            _below("retreat with the gripper closed on the needle", float(reading.needle_held), 0.0, "needles")
+        if phase is Phase.RETRACT and reading.needle_held:
+            highest = -self.limits.approach_stop_mm + DEPTH_OVERRUN_MM
+            buried = self.entered or max(self.depth_mm(q_rad), self.depth_mm(reading.q_rad)) > highest
+            _below("retreat with the gripper closed on the needle", float(buried), 0.0, "needles")
         self._joints(q_rad)
         pose = self._tip_pose(q_rad)
         if self._setpoint is None or self._tip is None:
@@ -244,6 +273,7 @@ class Guard:
         if phase in NEEDS_GATE and not reading.gate_open:
             return Decision.HOLD
         self._phase = phase
+        self.entered = phase is Phase.IN_TISSUE or (phase is Phase.RETRACT and self.entered)
         self._remember(q_rad, pose[:3, 3], reading.time_s)
         return Decision.MOVE
 

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from guidance.case.case import Case
 from guidance.planning.plan import Plan, PlanStatus
+from guidance.procedure.steps import (
+    CONTACT_MARGIN_MM,
+    LONGEST_PERIOD_S,
+    RELEASE_S,
+    SETTLE_LIMIT_S,
+    SPEED_SHARE,
+    line_time_s,
+)
 from guidance.scene import SuiteDescription
 from registration.registration import Registration
 
 GATE_RESERVE_S = 1.0
 """Left of the apnoea when an insertion ends, at least [s]."""
+NOTICE_S = 2.0 * LONGEST_PERIOD_S
+"""From the gate's opening to the first setpoint, at most [s]."""
+LOOP_S = 8.0 * LONGEST_PERIOD_S
+"""Lost in whole control periods by approach, insertion, settling and release, at most [s]."""
 
 
 def broken(
@@ -49,28 +61,42 @@ def broken(
         reasons.append("no anaesthesia with muscle blockade")
     reasons += _whole(plan)
     for electrode in plan.electrodes:
-        needed = insertion_time_s(electrode.depth_mm, suite)
+        needed = NOTICE_S + insertion_time_s(electrode.depth_mm, suite)
         if needed + GATE_RESERVE_S > suite.gate.apnoea_s:
             reasons.append(
-                f"{electrode.id} needs {needed:.1f} s in tissue, the apnoea lasts {suite.gate.apnoea_s:.1f} s "
-                f"and {GATE_RESERVE_S:.1f} s of it is kept in reserve"
+                f"{electrode.id} needs {needed:.2f} s from approach to release, the apnoea lasts "
+                f"{suite.gate.apnoea_s:.2f} s and {GATE_RESERVE_S:.1f} s of it is kept in reserve"
             )
     return tuple(reasons)
 
 
 def insertion_time_s(depth_mm: float, suite: SuiteDescription) -> float:
-    """Return the time [s] that an insertion to `depth_mm` takes, contact to release."""
-    from guidance.procedure.steps import CONTACT_MARGIN_MM, RELEASE_S, SPEED_SHARE
+    """Return the time [s] from the approach's first setpoint to the needle let go at `depth_mm`.
 
-    return (depth_mm + CONTACT_MARGIN_MM) / (SPEED_SHARE * suite.motion.tissue_speed_mm_s) + RELEASE_S
+    Never less than it takes: approach, insertion, the longest settling, release, and what whole control periods add.
+    """
+    way_mm = depth_mm + _contact_mm(suite)
+    return _beside_the_way_s(suite) + line_time_s(way_mm, SPEED_SHARE * suite.motion.tissue_speed_mm_s)
 
 
 def deepest_mm(suite: SuiteDescription) -> float:
     """Return the greatest depth [mm] that one apnoea has time for, with the reserve."""
-    from guidance.procedure.steps import CONTACT_MARGIN_MM, RELEASE_S, SPEED_SHARE
+    slow = SPEED_SHARE * suite.motion.tissue_speed_mm_s
+    gather_s = line_time_s(slow, slow) - 1.0  # of a way of 1 s at full speed
+    time_s = suite.gate.apnoea_s - GATE_RESERVE_S - NOTICE_S - _beside_the_way_s(suite) - gather_s
+    return time_s * slow - _contact_mm(suite)
 
-    time_s = suite.gate.apnoea_s - GATE_RESERVE_S - RELEASE_S
-    return time_s * SPEED_SHARE * suite.motion.tissue_speed_mm_s - CONTACT_MARGIN_MM
+
+def _contact_mm(suite: SuiteDescription) -> float:
+    """Return how far above the planned skin the approach ends [mm]."""
+    return min(CONTACT_MARGIN_MM, suite.motion.approach_distance_mm)
+
+
+def _beside_the_way_s(suite: SuiteDescription) -> float:
+    """Return the time [s] in the apnoea that does not depend on the depth."""
+    approach_mm = suite.motion.approach_distance_mm - _contact_mm(suite)
+    approach_s = line_time_s(approach_mm, SPEED_SHARE * suite.motion.approach_speed_mm_s)
+    return approach_s + SETTLE_LIMIT_S + RELEASE_S + LOOP_S
 
 
 def _whole(plan: Plan) -> list[str]:

@@ -54,8 +54,8 @@ def _hash(previous: str, number: int, kind: str, data: str) -> str:
 class Journal:
     """An append-only chain of events on SQLite: write-ahead log, synchronous FULL, one transaction an event.
 
-    The database itself refuses updates and deletions; `verify` finds what got round that. No wall-clock time goes
-    in, so that the same seed gives the same chain.
+    The database itself refuses updates and deletions; `verify` finds what got round that. Times are those of
+    the injected clock, so that the same seed and approval give the same chain; an approval's own time is its data.
 
     Args:
         path: The file; made when absent.

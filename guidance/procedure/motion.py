@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
@@ -10,10 +11,12 @@ from guidance.procedure.execution import GateEvent
 from guidance.procedure.guard import Decision, Guard, Phase, Reading
 from guidance.procedure.journal import Journal
 from guidance.procedure.ports import ArmPort, Clock, GatePort
+from guidance.procedure.setpoints import SetpointLog
+from guidance.procedure.steps import SETTLE_LIMIT_S
 from kinematics.arrays import FloatArray
+from kinematics.errors import StorageError
 
 SETTLED_RAD = 2e-4
-SETTLE_LIMIT_S = 1.5
 
 
 class Motion:
@@ -24,11 +27,15 @@ class Motion:
         gate: The breathing gate.
         clock: Time.
         guard: What every setpoint passes.
-        journal: Where gate events go.
+        journal: Where gate events and holds go.
+        setpoints: Where the setpoints go that were sent.
     """
 
-    def __init__(self, arm: ArmPort, gate: GatePort, clock: Clock, guard: Guard, journal: Journal) -> None:
+    def __init__(
+        self, arm: ArmPort, gate: GatePort, clock: Clock, guard: Guard, journal: Journal, setpoints: SetpointLog
+    ) -> None:
         self.arm, self.gate, self.clock, self.guard, self.journal = arm, gate, clock, guard, journal
+        self.setpoints = setpoints
         self.needle_held = False
         self.setpoint = np.array(arm.q_rad())
         self._gate_open: bool | None = None
@@ -40,16 +47,39 @@ class Motion:
         self.gate_events: list[GateEvent] = []
 
     def read(self, phase: Phase) -> Reading:
-        """Read every sensor once; a change of the gate goes to the journal."""
+        """Read every sensor once; a change of the gate goes to the journal first.
+
+        Raises:
+            StorageError: The journal does not take the change; the next reading tries again.
+        """
+        reading, changed = self._sensed()
+        if changed:
+            self.journal.append("gate", open=reading.gate_open, time_s=reading.time_s, phase=str(phase))
+            self._remember_gate(reading, phase)
+        return reading
+
+    def _read_regardless(self) -> Reading:
+        """Read every sensor once, in a hold that nothing may cut short, least of all a journal that is full."""
+        reading, changed = self._sensed()
+        if changed:
+            with suppress(StorageError):
+                self.journal.append("gate", open=reading.gate_open, time_s=reading.time_s, phase=str(Phase.HOLD))
+            self._remember_gate(reading, Phase.HOLD)
+        return reading
+
+    def _remember_gate(self, reading: Reading, phase: Phase) -> None:
+        self.gate_events.append(GateEvent(time_s=reading.time_s, open=reading.gate_open, phase=str(phase)))
+        self._gate_open = reading.gate_open
+
+    def _sensed(self) -> tuple[Reading, bool]:
+        """Return what the sensors say, and whether the gate has changed since it was last told."""
         now, force, gate = self.clock.now_s(), self.arm.force(), self.gate.state()
-        if gate.open is not self._gate_open:
-            if self._gate_open is not None:
-                self.journal.append("gate", open=gate.open, time_s=now, phase=str(phase))
-                self.gate_events.append(GateEvent(time_s=now, open=gate.open, phase=str(phase)))
+        if self._gate_open is None:
             self._gate_open = gate.open
         self.peak_axial_n = max(self.peak_axial_n, abs(force.axial_n))
         self.peak_lateral_n = max(self.peak_lateral_n, force.lateral_n)
-        return Reading(now, self.arm.q_rad(), force.axial_n, force.lateral_n, gate.open, self.needle_held)
+        reading = Reading(now, self.arm.q_rad(), force.axial_n, force.lateral_n, gate.open, self.needle_held)
+        return reading, gate.open is not self._gate_open
 
     def follow(self, phase: Phase, q_rad: FloatArray) -> Decision:
         """Send setpoints (n, 7), one each control period, the first one period from now.
@@ -59,16 +89,22 @@ class Motion:
 
         Raises:
             SafetyStop: The guard stopped it; the arm stays at the last one sent.
+            StorageError: The journal does not take an event; nothing more was sent.
         """
         period = self.arm.control_period_s
         rows = np.concatenate([self.setpoint[None], q_rad])
         speeds = np.diff(rows, axis=0) / period
         for k, row in enumerate(q_rad):
-            if self.guard.check(phase, row, self.read(phase)) is Decision.HOLD:
-                self.stay()
+            reading = self.read(phase)
+            if self.guard.check(phase, row, reading) is Decision.HOLD:
+                try:
+                    self.journal.append("hold", phase=str(phase), time_s=reading.time_s)
+                finally:
+                    self.stay()
                 return Decision.HOLD
             self.peak_deviation_mm = max(self.peak_deviation_mm, self.guard.measured_deviation_mm)
             self.setpoint = row
+            self.setpoints.add(phase, row, self.guard.setpoint_depth_mm, reading)
             self.arm.command(row, speeds[k] if k + 1 < len(q_rad) else np.zeros_like(row))
             self.clock.wait_s(period)
         return Decision.MOVE
@@ -77,13 +113,17 @@ class Motion:
         """Command the last setpoint at rest."""
         self.arm.command(self.setpoint, np.zeros_like(self.setpoint))
 
+    def _stay_logged(self, reading: Reading) -> None:
+        self.setpoints.add(Phase.HOLD, self.setpoint, self.guard.setpoint_depth_mm, reading)
+        self.stay()
+
     def hold(self, limit_s: float, done: Callable[[Reading], bool]) -> bool:
         """Hold until `done` says so; tell whether it did within `limit_s`."""
         begun = self.clock.now_s()
         while True:
             reading = self.read(Phase.HOLD)
             self.guard.check(Phase.HOLD, self.setpoint, reading)
-            self.stay()
+            self._stay_logged(reading)
             self.clock.wait_s(self.arm.control_period_s)
             if done(reading):
                 return True
@@ -97,13 +137,13 @@ class Motion:
     def hold_in_tissue(self) -> str:
         """Hold a needle that may not go on, until it must be let go; return why.
 
-        Works with a stop latched, too: nothing moves.
+        Works with a stop latched, and with a journal that is full, too: nothing moves.
         """
         begun = self.clock.now_s()
         while True:
-            reading = self.read(Phase.HOLD)
+            reading = self._read_regardless()
             reason = self.guard.release_reason(reading.time_s - begun, reading)
             if reason is not None:
                 return reason
-            self.stay()
+            self._stay_logged(reading)
             self.clock.wait_s(self.arm.control_period_s)

@@ -20,8 +20,12 @@ TRANSFER_SPEED_MM_S = 100.0
 CONTACT_MARGIN_MM = 5.0
 """The approach ends this far above the planned skin, because the true skin is known to a few mm only."""
 RELEASE_S = 0.5
+SETTLE_LIMIT_S = 1.5
+"""Longest wait for the encoders to agree with a setpoint."""
 ACCELERATION_MM_S2 = 40.0
 JERK_MM_S3 = 400.0
+LONGEST_PERIOD_S = 0.05
+"""Of the control loop; an arm that is slower is refused, because times in the apnoea count on it."""
 
 
 class StepKind(StrEnum):
@@ -31,6 +35,7 @@ class StepKind(StrEnum):
     TRANSFER = "transfer"
     WAIT_GATE = "wait_gate"
     APPROACH = "approach"
+    BACK_OFF = "back_off"
     INSERT = "insert"
     RELEASE = "release"
     RETRACT = "retract"
@@ -64,6 +69,24 @@ def needle_steps(depth_mm: float, suite: SuiteDescription) -> tuple[Step, ...]:
         Step(StepKind.RETRACT, Phase.RETRACT, depth_mm, high, near),
         Step(StepKind.PARK, Phase.TRANSFER, speed_mm_s=SPEED_SHARE * TRANSFER_SPEED_MM_S),
     )
+
+
+def back_off_step(suite: SuiteDescription) -> Step:
+    """Return the way back from an approach that the gate cut short: the needle held, its tip above the skin."""
+    speed = SPEED_SHARE * suite.motion.approach_speed_mm_s
+    return Step(StepKind.BACK_OFF, Phase.RETRACT, to_mm=-suite.motion.approach_distance_mm, speed_mm_s=speed)
+
+
+def line_time_s(length_mm: float, speed_mm_s: float) -> float:
+    """Return a time [s] that a line from rest to rest takes, never less than it does take.
+
+    Exact where the line is long enough to reach its speed and acceleration: the way at full speed, and one time to
+    gather speed. A shorter line takes no longer than the shortest of those.
+    """
+    if length_mm <= 0.0:
+        return 0.0
+    gather_s = speed_mm_s / ACCELERATION_MM_S2 + ACCELERATION_MM_S2 / JERK_MM_S3
+    return max(length_mm / speed_mm_s, gather_s) + gather_s
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,9 @@ def banner(inputs: ReportInputs) -> Banner:
     if inputs.plan is None or inputs.plan.status is not PlanStatus.OK:
         reasons = inputs.plan.reasons if inputs.plan is not None else inputs.refusal
         return Banner("NO PLAN", "stopped", "No array of electrodes is within the rules; nothing was moved.", reasons)
+    if inputs.execution is None and inputs.interrupted:
+        reasons = (*inputs.interrupted, *inputs.refusal)
+        return Banner("INTERRUPTED", "stopped", "The execution ended without a record; the journal says:", reasons)
     if inputs.execution is None:
         return Banner("PLAN ONLY", "stopped", "Planned; no needle has been inserted.", inputs.refusal)
     return Banner(

@@ -131,4 +131,9 @@ def forces_picture(inputs: ReportInputs) -> Picture | None:
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0.0, 1.25 * max(0.1, *[max(n.peak_axial_force_n, n.peak_lateral_force_n) for n in execution.needles]))
     axes.set_xlabel("peak force, N")
-    return Picture("Peak forces", "From the force sensor at the flange.", png(figure))
+    return Picture(
+        "Peak forces",
+        "From the force sensor at the flange. Across the needle, the simulation has forces only from tissue that moves "
+        "while the gripper holds; bending makes none.",
+        png(figure),
+    )

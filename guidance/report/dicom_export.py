@@ -1,7 +1,7 @@
 """DICOM for other programs: the planning and check CT as series, target, lesion and structures as a segmentation.
 
-To keep a run folder small, the planning series holds the slices round the target, and the check series the part of
-the check CT round the needles' ends; both keep their true geometry. UIDs are made from the images' digests, so that
+To keep a run folder small, the planning series holds the slices round the target only; the check series is whole, so
+that it can be judged again (`needlework verify RUN --ct`). UIDs are made from the images' digests, so that
 the same run writes the same objects. Every object says that it is for research only.
 """
 
@@ -22,7 +22,6 @@ from guidance.case.case import Case
 from guidance.case.policy import PolicyKind
 from guidance.case.target import target_points_mm
 from kinematics.errors import StorageError
-from kinematics.frames import Transform
 from registration.volume import Volume
 
 Progress = Callable[[str, float], None]
@@ -30,7 +29,6 @@ Progress = Callable[[str, float], None]
 NOTICE = "RESEARCH ONLY, NOT FOR CLINICAL USE"
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 PLAN_MARGIN_MM = 30.0
-CHECK_MARGIN_MM = 60.0
 LEAST_STRUCTURE_VOXELS = 20
 MANUFACTURER = "needlework"
 # Fixed, for the same inputs give the same bytes.
@@ -53,7 +51,6 @@ def write_dicom(
     *,
     case: Case,
     check_ct: Volume | None = None,
-    T_plan_check: Transform | None = None,
     lesion: Volume | None = None,
     progress: Progress | None = None,
 ) -> tuple[Path, ...]:
@@ -63,8 +60,6 @@ def write_dicom(
         folder: Made anew; what stood there is replaced.
         case: Planning CT, labels and structures.
         check_ct: The CT with needles, frame `check`; left out when None.
-        T_plan_check: Check to planning CT (`ct` <- `check`): says which part of the check CT to keep; the whole
-            of it is written when None.
         lesion: uint8 or bool volume, frame `ct`, on any grid: where the field passes the threshold.
         progress: Told the stage and the fraction done.
 
@@ -89,9 +84,8 @@ def write_dicom(
         _write_segmentation(case, part, first, last, lesion, sources, beside / "segmentation.dcm")
         if check_ct is not None:
             tell("check CT as DICOM", 0.7)
-            kept = _round_target(check_ct, case, T_plan_check)
             check_names = SeriesNames(case.description.name, study, "Check CT with needles", 2)
-            write_series(kept, beside / "check", check_names)
+            write_series(check_ct, beside / "check", check_names)
         os.chmod(beside, 0o755)
         if folder.exists():
             shutil.rmtree(folder)
@@ -195,15 +189,6 @@ def _near_target(case: Case) -> dict[int, int]:
     box = case.labels.crop(np.floor(index.min(axis=0) - pad), np.ceil(index.max(axis=0) + pad) + 1)
     labels, counts = np.unique(box.voxels, return_counts=True)
     return {int(label): int(count) for label, count in zip(labels, counts, strict=True)}
-
-
-def _round_target(check_ct: Volume, case: Case, T_plan_check: Transform | None) -> Volume:
-    if T_plan_check is None:
-        return check_ct
-    index = check_ct.indices(T_plan_check.inverse().points(target_points_mm(case)))
-    pad = CHECK_MARGIN_MM / check_ct.spacing_mm
-    part = check_ct.crop(np.floor(index.min(axis=0) - pad), np.ceil(index.max(axis=0) + pad) + 1)
-    return part if min(part.shape) > 1 else check_ct
 
 
 def _on_grid(mask: Volume, grid: Volume) -> NDArray[np.bool_]:

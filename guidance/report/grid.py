@@ -35,6 +35,15 @@ def triple(point_mm: FloatArray) -> str:
     return ", ".join(f"{v:.1f}" for v in point_mm)
 
 
+def chance(probability: float) -> str:
+    """Return a probability as text that never rounds to certainty."""
+    if probability >= 0.9995:
+        return "> 99.9 %"
+    if probability < 0.0005:
+        return "< 0.1 %"
+    return f"{100.0 * probability:.1f} %"
+
+
 def check_value(check: Check) -> str:
     """Return what a rule measured, with its unit."""
     return f"{check.value:.2f} {check.unit}".strip()

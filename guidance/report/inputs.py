@@ -70,6 +70,24 @@ class ReportInputs:
         return DEFAULT_THRESHOLD_V_PER_CM
 
     @property
+    def interrupted(self) -> tuple[str, ...]:
+        """What the journal says of an execution that left no record: which needles stand; empty when none began."""
+        if self.execution is not None:
+            return ()
+        standing: list[str] = []
+        under_way: str | None = None
+        for row in self.journal:
+            if row.get("kind") == "insertion_started":
+                under_way = str(row.get("electrode"))
+            elif row.get("kind") == "released":
+                standing.append(str(row.get("electrode")))
+                under_way = None
+        said = [f"{name} was let go and stands in the patient" for name in standing]
+        if under_way is not None:
+            said.append(f"{under_way} was on its way into the patient; its depth is unknown")
+        return tuple(said)
+
+    @property
     def simulated(self) -> bool:
         """Whether a simulated suite stood in for patient, arm and scanner."""
         return self.seed is not None

@@ -34,6 +34,12 @@ def structures(inputs: ReportInputs) -> Grid:
     return Grid(("structure", "policy", "tissue", "volume ml", "from"), tuple(rows))
 
 
+def eligibility_answers(inputs: ReportInputs) -> Grid:
+    """Return the questions of eligibility with their answers, as the case states them."""
+    said = inputs.case.description.eligibility.model_dump()
+    return Grid(("question", "answer"), tuple((plain(name), "yes" if yes else "no") for name, yes in said.items()))
+
+
 def journal(rows: Sequence[Mapping[str, Any]]) -> Grid:
     """Return the journal's rows as they are, hashes shortened, the oldest first."""
     heads: list[str] = []
@@ -68,6 +74,7 @@ def hashes(inputs: ReportInputs) -> Grid:
     """Return the hashes that tie the values together."""
     rows = [("case", inputs.case.description.sha256()), ("CT of the case", inputs.case.description.ct_sha256)]
     rows.append(("labels of the case", inputs.case.description.labels_sha256))
+    rows.append(("skin mask of the case", inputs.case.description.body_sha256))
     values = (
         ("registration", inputs.registration),
         ("plan", inputs.plan),

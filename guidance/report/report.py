@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from guidance.case.target import target_centroid_mm, target_points_mm
 from guidance.planning.plan import PlanStatus
+from guidance.protocol import eligibility, named
 from guidance.report import records, tables
 from guidance.report.appearance import STRUCTURE_KEY, drawing, looks
 from guidance.report.arm_shape import bundled_shape
@@ -86,6 +87,7 @@ def render(inputs: ReportInputs, shape_of: ShapeOf) -> str:
         facts=_facts(inputs),
         limits=MODEL_LIMITS + (SIMULATION_LIMITS if inputs.simulated else ()),
         looks=_electrode_key(inputs),
+        contraindications=eligibility(inputs.case.description.eligibility),
         structure_key=STRUCTURE_KEY,
         **_pictures(inputs, shape_of),
         **_grids(inputs),
@@ -119,17 +121,19 @@ def _pictures(inputs: ReportInputs, shape_of: ShapeOf) -> dict[str, object]:
 def _grids(inputs: ReportInputs) -> dict[str, Grid | None]:
     plan, verdict, registration, execution = inputs.plan, inputs.verdict, inputs.registration, inputs.execution
     planned = plan is not None and plan.status is PlanStatus.OK
+    margin_mm = named(inputs.case.description.protocol).margin_mm
     return {
         "planned_grid": tables.planned_electrodes(plan) if plan is not None and planned else None,
         "errors_grid": tables.electrode_errors(verdict, plan) if verdict is not None and plan is not None else None,
         "pairs_grid": tables.pairs(plan, verdict) if plan is not None and planned else None,
-        "coverage_grid": tables.coverage(plan, verdict) if plan is not None and planned else None,
+        "coverage_grid": tables.coverage(plan, verdict, margin_mm) if plan is not None and planned else None,
         "checks_grid": tables.checks(verdict) if verdict is not None else None,
         "fiducials_grid": tables.fiducials(registration) if registration is not None else None,
         "ellipsoid_grid": tables.ellipsoid(registration) if registration is not None else None,
         "budget_grid": tables.budget(inputs.budget),
         "needles_grid": tables.needles(execution) if execution is not None else None,
         "alternatives_grid": tables.alternatives(plan) if plan is not None and plan.alternatives else None,
+        "eligibility_grid": records.eligibility_answers(inputs),
         "structures_grid": records.structures(inputs),
         "journal_grid": records.journal(inputs.journal) if inputs.journal else None,
         "timings_grid": records.timings(inputs.timing) if inputs.timing else None,

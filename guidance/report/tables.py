@@ -7,7 +7,7 @@ import numpy as np
 from guidance.planning.plan import Plan
 from guidance.procedure.execution import Execution
 from guidance.report.appearance import plain
-from guidance.report.grid import NOTHING, Grid, check_limit, check_value, number, triple
+from guidance.report.grid import NOTHING, Grid, chance, check_limit, check_value, number, triple
 from guidance.report.planes import orientation
 from guidance.verification.verdict import ElectrodeErrors, PlacedElectrode, Verdict
 from kinematics.arrays import FloatArray
@@ -32,7 +32,7 @@ def planned_electrodes(plan: Plan) -> Grid:
             ", ".join(f"{p:g}" for p in e.pull_back_mm),
             plain(e.clearance.structure),
             number(e.clearance.mm),
-            f"{e.hit_probability:.2%}",
+            chance(e.hit_probability),
             number(e.tre_p95_mm),
             ", ".join(f"{plain(name)} {mm:.0f} mm" for name, mm in sorted(e.crossed.items())) or NOTHING,
         )
@@ -116,21 +116,21 @@ def pairs(plan: Plan, verdict: Verdict | None) -> Grid:
     return Grid(tuple(heads), tuple(rows))
 
 
-def coverage(plan: Plan, verdict: Verdict | None) -> Grid:
-    """Return coverage at the protocol's threshold."""
+def coverage(plan: Plan, verdict: Verdict | None, margin_mm: float) -> Grid:
+    """Return coverage at the protocol's threshold, of the tumour and of the tumour with the protocol's margin [mm]."""
     c = plan.coverage
     placed = verdict.coverage if verdict is not None else None
     heads = ("", "planned %", "as placed %")
     rows = (
         ("tumour", number(c.tumour_percent if c else None), number(placed.tumour_percent if placed else None)),
         (
-            "tumour + 5 mm",
+            f"tumour + {margin_mm:g} mm",
             number(c.with_margin_percent if c else None),
             number(placed.with_margin_percent if placed else None),
         ),
     )
-    chance = c.probability if c is not None else None
-    note = "" if chance is None else f"Predicted probability that the coverage as placed is accepted: {chance:.0%}."
+    likely = c.probability if c is not None else None
+    note = "" if likely is None else f"Predicted probability that the coverage as placed is accepted: {chance(likely)}."
     return Grid(heads, rows, note=note)
 
 
@@ -258,7 +258,7 @@ def alternatives(plan: Plan) -> Grid:
             number(a.least_clearance_mm),
             number(a.tumour_percent),
             number(a.with_margin_percent),
-            f"{a.plan_hit_probability:.2%}",
+            chance(a.plan_hit_probability),
             number(a.score, 2),
         )
         for a in plan.alternatives

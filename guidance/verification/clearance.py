@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from guidance.case.case import Case
+from guidance.case.extent import SKIN_LAYER_MM, slice_axis
 from guidance.case.policy import PolicyKind
 from kinematics.arrays import FloatArray
 from registration.volume import Volume
@@ -71,6 +72,32 @@ def least_clearance(case: Case, shaft_ct_mm: FloatArray, radius_mm: float) -> Sh
     if found and found[0].mm < REACH_MM:
         return found[0]
     return ShaftClearance(NOTHING_NEAR, REACH_MM, 0.0)
+
+
+def beyond_labels_mm(shaft_ct_mm: FloatArray, case: Case, span: NDArray[np.int64] | None) -> float:
+    """Return the largest distance [mm] of a shaft's centreline outside what is labelled; 0 when it is all within.
+
+    Beyond the labels every clearance reads as free. Under the skin, the first 30 mm of the shaft may leave the
+    labelled extent sideways, where there is fat, but neither the labelled slices nor the image; the tip may not.
+
+    Args:
+        shaft_ct_mm: Centreline from the skin to the tip, frame `ct`, shape (n ≥ 2, 3).
+        case: Gives the labels' axes.
+        span: First and last labelled voxel along each image axis; None when nothing is, and all of it is beyond.
+    """
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(shaft_ct_mm, axis=0), axis=1))])
+    if span is None:
+        return float(along[-1])
+    spacing, slices = case.labels.spacing_mm, slice_axis(case.labels.affine)
+    low, high = np.repeat(span[None, :, 0], len(along), axis=0), np.repeat(span[None, :, 1], len(along), axis=0)
+    fat = along < SKIN_LAYER_MM
+    fat[-1] = False
+    under_skin = np.ix_(fat, np.arange(3) != slices)
+    low[under_skin] = 0
+    high[under_skin] = np.broadcast_to(np.array(case.labels.shape) - 1, high.shape)[under_skin]
+    at = case.labels.indices(shaft_ct_mm)
+    off = np.maximum(np.maximum(low - 0.5 - at, at - high - 0.5), 0.0) * spacing
+    return float(off.max())
 
 
 def distance_to_voxels(line_mm: FloatArray, grid: Volume, mask: NDArray[np.bool_]) -> float:

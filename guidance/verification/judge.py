@@ -9,9 +9,16 @@ from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.treatment import TreatmentResult, predict
 from guidance.case.case import Case
+from guidance.case.extent import labelled_span
 from guidance.protocol import Protocol
 from guidance.verification import rules
-from guidance.verification.clearance import NOTHING_NEAR, REACH_MM, ShaftClearance, forbidden_clearances
+from guidance.verification.clearance import (
+    NOTHING_NEAR,
+    REACH_MM,
+    ShaftClearance,
+    beyond_labels_mm,
+    forbidden_clearances,
+)
 from guidance.verification.measure import electrode_errors
 from guidance.verification.pairs import placed_pairs
 from guidance.verification.placement import FoundNeedle, Placement, PlacementStatus
@@ -42,16 +49,19 @@ def judge(
     registration_budget: ErrorBudget,
     protocol: Protocol,
     progress: Progress | None = None,
+    *,
+    approved_sha256: str,
 ) -> Verdict:
     """Judge a placement by every rule of the protocol.
 
     Args:
-        plan: What was approved.
+        plan: The plan that the needles were measured against.
         placement: The needles as measured, frame `ct`.
         case: Labels and policy for clearances, tissue for the field.
         registration_budget: The error budget that the figures are stated under.
         protocol: Limits and their sources.
         progress: Told the stage and the fraction done.
+        approved_sha256: Hash of the approved plan, as execution or approval recorded it: another plan fails.
 
     Returns:
         The verdict; it passes when every hard check passes. Needles that are missing fail their own check, and
@@ -63,6 +73,7 @@ def judge(
     refused = placement.status is PlacementStatus.REFUSED
     tell("clearances as placed", 0.05)
     clearances = {name: forbidden_clearances(n.shaft_ct_mm, plan.device.radius_mm, case) for name, n in needles.items()}
+    span = labelled_span(case)
     electrodes = tuple(_electrode(n, planned[n.id], clearances[n.id]) for n in needles.values())
     pairs = placed_pairs(plan, needles, protocol)
     tell("field as placed", 0.2)
@@ -75,10 +86,12 @@ def judge(
             with_margin_percent=result.coverage.with_margin_percent,
         )
     checks: list[Check] = [
-        *rules.placement_checks(plan, placement, protocol),
+        *rules.placement_checks(plan, placement, protocol, approved_sha256),
+        *rules.array_checks(plan, protocol),
         *(c for pair in pairs for c in rules.pair_checks(pair, protocol)),
         *rules.current_checks(pairs, _currents(pairs, result), protocol),
         *(c for name, found in clearances.items() for c in rules.clearance_checks(name, found)),
+        *(rules.labels_check(n.id, beyond_labels_mm(n.shaft_ct_mm, case, span)) for n in needles.values()),
         *rules.coverage_checks(coverage, protocol),
     ]
     passed = all(c.passed for c in checks if c.severity == "hard")

@@ -17,9 +17,15 @@ METAL_HU = 2000
 """Above cortical bone, below the ceiling of a 12-bit scale (3071)."""
 LINK_MM = 2.2
 """Metal voxels nearer than this belong together; two needles that are nearer are told apart as lines."""
+LONG_MM = 20.0
+"""A group of metal at least this long has a direction of its own."""
+PIECE_OFF_MM = 3.0
+"""Pieces that continue a line lie this near to it: a bent needle leaves its own straight line by 1–2 mm."""
 INLIER_MM = 2.0
 MIN_LENGTH_MM = 40.0
 MAX_GAP_MM = 12.0
+HUB_ROOM_MM = 45.0
+"""A needle with its hub is no longer than its usable length and this."""
 MIN_FILL = 0.5
 """Share of the line's millimetres that hold metal."""
 MAX_METAL_VOXELS = 400_000
@@ -91,7 +97,37 @@ def find_metal_lines(image: Volume, length_mm: float) -> tuple[MetalLine, ...]:
             along, off = _coordinates(rest, line)
             taken = (off <= INLIER_MM) & (along >= line.low_mm - 1.0) & (along <= line.high_mm + 1.0)
             rest = rest[~taken]
-    return tuple(line for line in lines if line.high_mm - line.low_mm <= 2.0 * length_mm + 60.0)
+    return tuple(
+        line for line in _merged(lines, points, length_mm) if line.high_mm - line.low_mm <= 2.0 * length_mm + 60.0
+    )
+
+
+def _merged(lines: list[MetalLine], points_mm: FloatArray, length_mm: float) -> list[MetalLine]:
+    """Join lines that are parts of one needle: one straight line of metal without a large gap, no longer than one."""
+    rest = sorted(lines, key=lambda line: line.low_mm - line.high_mm)
+    whole: list[MetalLine] = []
+    while rest:
+        line = rest.pop(0)
+        for n, other in enumerate(rest):
+            ends = np.concatenate([_ends(line), _ends(other)])
+            along, off = _coordinates(ends, line)
+            if off.max() > PIECE_OFF_MM or float(np.ptp(along)) > length_mm + HUB_ROOM_MM:
+                continue
+            first, last = ends[int(np.argmin(along))], ends[int(np.argmax(along))]
+            joined = MetalLine.of(first, last - first, 0.0, float(np.linalg.norm(last - first)))
+            # Metal in between counts whichever line it was given to: needles may cross there.
+            s, aside = _coordinates(points_mm, joined)
+            inside = np.sort(s[(aside <= PIECE_OFF_MM) & (s >= 0.0) & (s <= joined.high_mm)])
+            if len(inside) > 1 and float(np.diff(inside).max()) <= MAX_GAP_MM:
+                rest[n] = joined
+                break
+        else:
+            whole.append(line)
+    return whole
+
+
+def _ends(line: MetalLine) -> FloatArray:
+    return line.points(np.array([line.low_mm, line.high_mm]))
 
 
 def _groups(points_mm: FloatArray) -> list[FloatArray]:
@@ -104,11 +140,44 @@ def _groups(points_mm: FloatArray) -> list[FloatArray]:
     order = np.argsort(member, kind="stable")
     cuts = np.cumsum(np.bincount(member, minlength=count))[:-1]
     groups = [points_mm[part] for part in np.split(order, cuts)]
-    # A needle's metal may be broken where its blurred peak falls below the threshold: long groups are kept
-    # apart, short ones (pieces, spheres) are pooled, and a line must find its millimetres among them.
-    long = [g for g in groups if np.ptp(g, axis=0).max() >= 20.0]
-    short = [g for g in groups if np.ptp(g, axis=0).max() < 20.0]
-    return _joined(long) + ([np.concatenate(short)] if sum(map(len, short)) >= MIN_LENGTH_MM * MIN_FILL else [])
+    # A needle's metal may be broken where its blurred peak falls below the threshold: long groups take up the
+    # pieces on their line and are joined; what is left (pieces, spheres) is pooled, and a line must find its
+    # millimetres there.
+    long = [g for g in groups if np.ptp(g, axis=0).max() >= LONG_MM]
+    short = [g for g in groups if np.ptp(g, axis=0).max() < LONG_MM]
+    grown, rest = _grown(long, short)
+    return _joined(grown) + ([np.concatenate(rest)] if sum(map(len, rest)) >= MIN_LENGTH_MM * MIN_FILL else [])
+
+
+def _grown(long: list[FloatArray], short: list[FloatArray]) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Return the long groups with the short ones that continue their line, piece by piece, and the short ones left."""
+    grown, rest = [], list(short)
+    for points in long:
+        taken = _is_line(points)  # two needles that touch have no one line to go on along
+        while taken:
+            line = MetalLine.of(points.mean(axis=0), _principal(points), 0.0, 0.0)
+            along, _ = _coordinates(points, line)
+            low, high = float(along.min()) - MAX_GAP_MM, float(along.max()) + MAX_GAP_MM
+            taken = False
+            for n, piece in enumerate(rest):
+                s, off = _coordinates(piece, line)
+                if off.max() <= PIECE_OFF_MM and low <= s.min() and s.max() <= high:
+                    points = np.concatenate([points, rest.pop(n)])
+                    taken = True
+                    break
+        grown.append(points)
+    return grown, rest
+
+
+def _is_line(points_mm: FloatArray) -> bool:
+    """Tell whether points scatter by less than 1 mm about their principal axis."""
+    spread = np.linalg.svd(points_mm - points_mm.mean(axis=0), compute_uv=False)
+    return bool(spread[1] / np.sqrt(len(points_mm)) < 1.0)
+
+
+def _principal(points_mm: FloatArray) -> FloatArray:
+    axis: FloatArray = np.linalg.svd(points_mm - points_mm.mean(axis=0), full_matrices=False)[2][0]
+    return axis
 
 
 def _joined(groups: list[FloatArray]) -> list[FloatArray]:
@@ -123,8 +192,7 @@ def _joined(groups: list[FloatArray]) -> list[FloatArray]:
                 if gap > MAX_GAP_MM:
                     continue
                 both = np.concatenate([merged[a], merged[b]])
-                _, spread, _ = np.linalg.svd(both - both.mean(axis=0), full_matrices=False)
-                if spread[1] / np.sqrt(len(both)) < 1.0:
+                if _is_line(both):
                     merged[a] = both
                     del merged[b]
                     changed = True

@@ -60,15 +60,7 @@ def placed_pairs(plan: Plan, needles: dict[str, FoundNeedle], protocol: Protocol
                 spacing_error_mm=spacing - pair.spacing_mm,
                 angle_deg=deg_from_rad(angle),
                 depth_mismatch_mm=mismatch,
-                voltage_v=firing_voltage_v(spacing, protocol),
+                voltage_v=protocol.firing_voltage_v(spacing),
             )
         )
     return tuple(found)
-
-
-def firing_voltage_v(spacing_mm: float, protocol: Protocol) -> float:
-    """Return the voltage [V] for a pair at this spacing; 0 when it may not be fired."""
-    cm = spacing_mm / 10.0
-    voltage = min(protocol.voltage_per_distance_v_per_cm * cm, protocol.voltage_max_v)
-    voltage = max(voltage, protocol.voltage_min_v)
-    return voltage if voltage >= protocol.voltage_per_distance_min_v_per_cm * cm - 1e-9 else 0.0

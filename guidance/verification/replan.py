@@ -78,6 +78,13 @@ def advise(
                 f"fire {pair.a}–{pair.b} at {pair.voltage_v:.0f} V: {pair.spacing_mm:.1f} mm is longer than "
                 f"planned pairs may be ({protocol.spacing_max_mm:.0f} mm)"
             )
+    leaves = " leaves what is labelled by"
+    for n in sorted(failed):
+        if n.endswith(leaves):
+            name = n.removesuffix(leaves)
+            advice.append(f"look at {name} in the check CT: what lies round part of its shaft is not labelled")
+    if any(n.startswith(("electrodes", "shortest exposure", "longest exposure", "pull-back step")) for n in failed):
+        advice.append("plan again: number of electrodes, exposure or pull-backs of this plan break the protocol")
     if any(n.startswith("registration of the two CTs") for n in failed):
         advice.append("repeat the check CT with more fiducials in view: the two CTs are not registered well enough")
     if any(n.startswith("measured against the approved plan") for n in failed):

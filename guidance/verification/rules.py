@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from guidance.protocol import Protocol
@@ -31,12 +32,19 @@ def at_most(name: str, value: float, limit: float, unit: str, source: str, sever
     )
 
 
-def placement_checks(plan: Plan, placement: Placement, protocol: Protocol) -> list[Check]:
-    """Check that every needle was found, that nothing else was, and that the measurement can be trusted."""
+def placement_checks(plan: Plan, placement: Placement, protocol: Protocol, approved_sha256: str) -> list[Check]:
+    """Check that every needle was found, that nothing else was, and that the measurement can be trusted.
+
+    Args:
+        plan: The plan that is judged by.
+        placement: What was measured, and the hash of the plan that it was measured against.
+        protocol: Limits.
+        approved_sha256: Hash of the plan that the operator approved, from a source other than `plan`.
+    """
     planned = {e.id for e in plan.electrodes}
     found = [n for n in placement.needles if n.id in planned]
     strays = len(placement.needles) - len(found)
-    same = float(placement.plan_sha256 == plan.sha256())
+    same = float(approved_sha256 == placement.plan_sha256 == plan.sha256())
     agreement = placement.registration
     checks = [
         at_least("measured against the approved plan (hash)", same, 1.0, "", OURS),
@@ -65,6 +73,40 @@ def placement_checks(plan: Plan, placement: Placement, protocol: Protocol) -> li
         at_least(f"confidence of the measurement of {n.id}", n.confidence, LEAST_CONFIDENCE, "", OURS) for n in found
     ]
     return checks
+
+
+def array_checks(plan: Plan, protocol: Protocol) -> list[Check]:
+    """Check what the image does not show of the plan: number of electrodes, exposures, pull-back steps."""
+    source = protocol.sources.get
+    count = float(len(plan.electrodes))
+    exposures = [e.exposure_mm for e in plan.electrodes]
+    shortest, longest = min(exposures, default=0.0), max(exposures, default=0.0)
+    checks = [
+        at_least("electrodes", count, protocol.electrodes_min, "", source("electrodes_min", OURS)),
+        at_most("electrodes, most", count, protocol.electrodes_max, "", source("electrodes_max", OURS)),
+        at_least("shortest exposure", shortest, protocol.exposure_min_mm, "mm", source("exposure_min_mm", OURS)),
+        at_most("longest exposure", longest, protocol.exposure_max_mm, "mm", source("exposure_max_mm", OURS)),
+        at_most(
+            "longest exposure, in the pancreas",
+            longest,
+            protocol.exposure_pancreas_max_mm,
+            "mm",
+            source("exposure_pancreas_max_mm", OURS),
+        ),
+    ]
+    step_source = source("pull_back_overlap_mm", OURS)
+    for e in plan.electrodes:
+        places = sorted({0.0, *e.pull_back_mm})
+        step = max((b - a for a, b in pairwise(places)), default=0.0)
+        name, overlapping = f"pull-back step {e.id}", e.exposure_mm - protocol.pull_back_overlap_mm
+        checks.append(at_most(name, step, e.exposure_mm, "mm", step_source))
+        checks.append(at_most(f"{name}, overlap", step, max(overlapping, 0.0), "mm", step_source, "warn"))
+    return checks
+
+
+def labels_check(name: str, beyond_mm: float) -> Check:
+    """Check that a shaft stays within what is labelled: beyond it, every clearance reads as free."""
+    return at_most(f"{name} leaves what is labelled by", beyond_mm, 0.0, "mm", OURS)
 
 
 def pair_checks(pair: PlacedPair, protocol: Protocol) -> list[Check]:

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from console.cli import status_of
-from guidance.case.case import Case
+from guidance.case.case import ASSUMED_ELIGIBLE, Case
+from guidance.case.store import save_case
 from registration.tracking.port import TrackerSample
 from registration.volume import Volume, read_image, write_image
+from sim.cache import case_folder
 from sim.phantom import make_phantom
 from sim.suite import Suite
 
@@ -45,6 +47,8 @@ def files(tmp_path: Path, phantom: Case) -> dict[str, Path]:
         rows = csv.writer(file)
         rows.writerow(["id", "name", "policy", "clearance_mm", "price", "tissue"])
         rows.writerows([s.label, s.name, "", "", "", ""] for s in phantom.description.structures)
+    paths["answers.json"] = tmp_path / "given" / "answers.json"
+    paths["answers.json"].write_text(json.dumps(ASSUMED_ELIGIBLE.model_dump()))
     return paths
 
 
@@ -68,6 +72,7 @@ def importing(files: dict[str, Path], out: Path, **changed: str) -> list[str]:
         "--ct": str(files["ct.nii.gz"]),
         "--labels": str(files["labels.nii.gz"]),
         "--roles": str(files["roles.csv"]),
+        "--answers": str(files["answers.json"]),
         "--target": "tumour",
         "--out": str(out),
         **{f"--{k}": v for k, v in changed.items()},
@@ -84,13 +89,26 @@ class TestImport:
         assert status_of(importing(files, tmp_path / "out")) == 0
         assert (tmp_path / "out" / "case.json").exists()
 
-    @pytest.mark.parametrize("which", ["ct", "labels", "roles"])
+    @pytest.mark.parametrize("which", ["ct", "labels", "roles", "answers"])
     def test_a_missing_file(
         self, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], which: str
     ) -> None:
         """A file that is not there is named."""
         gone = str(tmp_path / "nowhere.nii.gz")
         refused(capsys, importing(files, tmp_path / "out", **{which: gone}), gone, "What to do")
+        assert not (tmp_path / "out").exists()
+
+    def test_unanswered_questions(
+        self, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Each question of eligibility that is not answered is named; without the file, all ten."""
+        names = list(ASSUMED_ELIGIBLE.model_dump())
+        arguments = importing(files, tmp_path / "out")
+        at = arguments.index("--answers")
+        refused(capsys, [*arguments[:at], *arguments[at + 2 :]], *names, "--answers")
+        files["answers.json"].write_text(json.dumps({name: False for name in names[2:]}))
+        said = refused(capsys, arguments, names[0], names[1], "What to do")
+        assert names[2] not in said
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize("which", ["ct.nii.gz", "labels.nii.gz"])
@@ -174,6 +192,42 @@ class TestRun:
         run = tmp_path / "run"
         assert status_of(["start", "phantom:1", "--seed", "3", "--out", str(run)]) == 0
         return run
+
+    def test_a_case_kept_by_an_older_version(
+        self, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A phantom in the cache is made anew; a run that was started on the old one is refused with a remedy."""
+        run = self.start(tmp_path)
+        path = cache / "needlework" / "cases" / "phantom-1" / "case.json"
+        new = path.read_text()
+        old = json.loads(new)
+        del old["body_sha256"]
+        for description in (path, run / "case.json"):
+            description.write_text(json.dumps(old))
+        refused(capsys, ["register", str(run)], "older version", "fetch it again")
+        assert status_of(["start", "phantom:1", "--out", str(tmp_path / "new")]) == 0
+        assert path.read_text() == new
+        refused(capsys, ["register", str(run)], "older version", "start a new run")
+
+    def test_fetching_again_renews_a_case_of_an_older_version(
+        self, cache: Path, phantom: Case, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`case fetch` does not fail on an old cache: it makes the case anew, and reads a new one as it is."""
+        made: list[str] = []
+
+        def fetch(name: str, progress: object) -> Case:
+            made.append(name)
+            save_case(phantom, case_folder(name))
+            return phantom
+
+        monkeypatch.setattr("sim.lidc.fetch", fetch)
+        assert status_of(["case", "fetch", "lidc"]) == 0
+        path = case_folder("lidc") / "case.json"
+        new = path.read_text()
+        assert path.is_relative_to(cache) and status_of(["case", "fetch", "lidc"]) == 0 and made == ["lidc"]
+        path.write_text(new.replace("body_sha256", "skin_sha256"))
+        assert status_of(["case", "fetch", "lidc"]) == 0
+        assert made == ["lidc", "lidc"] and path.read_text() == new
 
     def test_unknown_names(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """A case or run that is not there is named, with what there is."""

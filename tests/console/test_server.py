@@ -18,7 +18,7 @@ ELECTRODE = {"id": "E1", "depth_mm": 80.0, "clearance": {"structure": "aorta", "
 
 
 def _write(folder: Path, name: str, value: Any) -> None:
-    (folder / name).write_text(json.dumps(value))
+    (folder / name).write_text(json.dumps(value, sort_keys=True, indent=2) + "\n")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from guidance.case.case import Eligibility
+from guidance.case.case import ASSUMED_ELIGIBLE, Eligibility
 from guidance.protocol import PANCREAS_IRE_DEFAULT, Protocol, eligibility, named
 from kinematics.errors import InvalidInputError
 
@@ -21,6 +21,12 @@ def test_the_default_is_found_by_its_name() -> None:
     assert (protocol.voltage_max_v, protocol.current_max_a) == (3000.0, 50.0)
     assert (protocol.coverage_tumour_min_percent, protocol.coverage_margin_min_percent) == (98.0, 90.0)
     assert (protocol.hit_probability_warn, protocol.hit_probability_max) == (0.01, 0.05)
+    assert (protocol.electrodes_min, protocol.electrodes_max) == (2, 6)
+    assert (protocol.exposure_min_mm, protocol.exposure_max_mm) == (5.0, 40.0)
+    assert (protocol.exposure_ideal_mm, protocol.exposure_pancreas_max_mm) == (15.0, 20.0)
+    assert protocol.pull_back_overlap_mm == 5.0
+    assert (protocol.pulse_length_min_us, protocol.pulse_length_us, protocol.pulse_length_max_us) == (20, 90, 100)
+    assert (protocol.test_pulses, protocol.pulses_min, protocol.pulses, protocol.pulses_max) == (10, 70, 90, 180)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -61,6 +67,14 @@ def test_a_limit_without_source_is_refused() -> None:
         ({"depth_mismatch_warn_mm": 11.0}, "depth_mismatch_warn_mm"),
         ({"spacing_error_warn_mm": 6.0}, "spacing_error_warn_mm"),
         ({"hit_probability_warn": 0.06}, "hit_probability_warn"),
+        ({"electrodes_min": 7}, "electrodes_min"),
+        ({"exposure_ideal_mm": 21.0}, "exposure_ideal_mm"),
+        ({"exposure_pancreas_max_mm": 41.0}, "exposure_max_mm"),
+        ({"exposure_min_mm": 16.0}, "exposure_min_mm"),
+        ({"pulse_length_us": 101.0}, "pulse_length_max_us"),
+        ({"pulse_length_us": 19.0}, "pulse_length_min_us"),
+        ({"pulses": 69}, "pulses_min"),
+        ({"pulses": 181}, "pulses_max"),
     ],
 )
 def test_limits_out_of_order_are_refused(change: dict[str, float], names: str) -> None:
@@ -79,6 +93,8 @@ def test_limits_out_of_order_are_refused(change: dict[str, float], names: str) -
         ("coverage_tumour_min_percent", 100.5),
         ("hit_probability_max", 1.5),
         ("name", ""),
+        ("test_pulses", 0),
+        ("electrodes_max", 5.5),
     ],
 )
 def test_a_limit_that_cannot_be_is_refused(name: str, value: object) -> None:
@@ -92,9 +108,28 @@ def test_limits_that_touch_are_in_order() -> None:
     assert _with(angle_warn_deg=10.0).angle_warn_deg == 10.0
 
 
+@pytest.mark.parametrize(
+    ("spacing_mm", "voltage_v"),
+    [
+        (18.0, 2700.0),  # 1500 V/cm
+        (10.0, 1500.0),
+        (20.0, 3000.0),
+        (24.0, 3000.0),  # capped: 1250 V/cm
+        (30.0, 3000.0),  # capped, 1000 V/cm: just enough
+        (30.001, 0.0),  # less than 1000 V/cm: not fired
+        (60.0, 0.0),
+        (3.0, 500.0),  # the generator's least
+        (0.5, 500.0),
+    ],
+)
+def test_firing_voltage(spacing_mm: float, voltage_v: float) -> None:
+    """1500 V per cm between 500 and 3000 V; what falls below 1000 V per cm is not fired."""
+    assert PANCREAS_IRE_DEFAULT.firing_voltage_v(spacing_mm) == pytest.approx(voltage_v)
+
+
 def test_an_eligible_patient_is_told_nothing() -> None:
-    """The default answers refuse nothing and warn of nothing."""
-    found = eligibility(Eligibility())
+    """Good answers refuse nothing and warn of nothing."""
+    found = eligibility(ASSUMED_ELIGIBLE)
     assert found.refusals == () and found.warnings == ()
 
 
@@ -111,7 +146,7 @@ def test_an_eligible_patient_is_told_nothing() -> None:
 )
 def test_each_absolute_contraindication_is_its_own_refusal(answer: str, value: bool, words: str) -> None:
     """One answer, one refusal that names it, and no warning."""
-    found = eligibility(Eligibility(**{answer: value}))
+    found = eligibility(ASSUMED_ELIGIBLE.model_copy(update={answer: value}))
     assert len(found.refusals) == 1 and words in found.refusals[0]
     assert found.warnings == ()
 
@@ -127,13 +162,22 @@ def test_each_absolute_contraindication_is_its_own_refusal(answer: str, value: b
 )
 def test_each_relative_contraindication_is_its_own_warning(answer: str, words: str) -> None:
     """One answer, one warning that names it, and no refusal."""
-    found = eligibility(Eligibility(**{answer: True}))
+    found = eligibility(ASSUMED_ELIGIBLE.model_copy(update={answer: True}))
     assert len(found.warnings) == 1 and words in found.warnings[0]
     assert found.refusals == ()
 
 
+def test_no_answer_is_assumed() -> None:
+    """Leaving out any one of the ten is an error that names it."""
+    for name, answer in ASSUMED_ELIGIBLE.model_dump().items():
+        given = {k: v for k, v in ASSUMED_ELIGIBLE.model_dump().items() if k != name}
+        with pytest.raises(InvalidInputError, match=f"{name}.*required"):
+            Eligibility(**given)
+        assert Eligibility(**given, **{name: answer}) == ASSUMED_ELIGIBLE
+
+
 def test_every_question_counts() -> None:
     """No answer is asked for and then ignored: the worst patient hears of each."""
-    worst = {name: not field.default for name, field in Eligibility.model_fields.items()}
+    worst = {name: not answer for name, answer in ASSUMED_ELIGIBLE.model_dump().items()}
     found = eligibility(Eligibility(**worst))
     assert len(found.refusals) + len(found.warnings) == len(worst) == 10

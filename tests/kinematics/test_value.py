@@ -45,7 +45,7 @@ def test_values_are_frozen() -> None:
     """A field cannot be set, and a field that does not exist is refused."""
     with pytest.raises(ValueError, match="frozen"):
         _Inner(depth_mm=1.0).depth_mm = 2.0  # type: ignore[misc]
-    with pytest.raises(InvalidInputError, match="_Inner is not valid at depth_cm"):
+    with pytest.raises(InvalidInputError, match="the _inner is not valid at depth_cm"):
         _Inner(depth_mm=1.0, depth_cm=0.1)
 
 

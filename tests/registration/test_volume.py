@@ -55,6 +55,39 @@ def test_grids_and_digests_tell_images_apart() -> None:
         volume.voxels[0, 0, 0] = 0
 
 
+def test_nobody_can_write_behind_an_image() -> None:
+    """An array that owns its data is frozen without a copy; a view of one that can be written is copied."""
+    ours = np.zeros((3, 4, 5), dtype=np.int16)
+    volume = Volume(ours, np.eye(4))
+    assert np.shares_memory(volume.voxels, ours)
+    with pytest.raises(ValueError, match="read-only"):
+        ours[0, 0, 0] = 7
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        volume.voxels.flags.writeable = True
+    other = np.arange(120, dtype=np.int16).reshape(5, 4, 6)
+    views = {"slab": other[1:3], "all": other[:], "turned": other.transpose(2, 1, 0), "strided": other[::2, ::2, ::2]}
+    still = other[:]
+    still.flags.writeable = False  # the view cannot be written to, what lies below it can
+    views["read-only view"] = still
+    before = {name: Volume(view, np.eye(4)) for name, view in views.items()}
+    hashes = {name: v.sha256() for name, v in before.items()}
+    other[...] = -1
+    assert {name: v.sha256() for name, v in before.items()} == hashes
+
+
+def test_parts_of_an_image_share_its_memory() -> None:
+    """What is read-only all the way down is not copied again: images are large."""
+    volume = Volume(np.zeros((6, 4, 5), dtype=np.int16), np.eye(4))
+    part = volume.crop((1, 0, 0), (4, 4, 5))
+    assert np.shares_memory(part.voxels, volume.voxels)
+    assert np.shares_memory(Volume(part.voxels, np.eye(4), "check").voxels, volume.voxels)
+    fixed = np.frombuffer(bytes(24), dtype=np.uint8).reshape(2, 3, 4)
+    assert np.shares_memory(Volume(fixed, np.eye(4)).voxels, fixed)
+    loose = np.frombuffer(bytearray(24), dtype=np.uint8).reshape(2, 3, 4)
+    loose.flags.writeable = False  # the buffer below it can be written to all the same
+    assert not np.shares_memory(Volume(loose, np.eye(4)).voxels, loose)
+
+
 def test_absent_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
     """Each is bad input that names the file."""
     path = tmp_path / "image.nii.gz"

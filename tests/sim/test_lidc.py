@@ -18,7 +18,7 @@ from guidance.case.target import target_centroid_mm
 from kinematics.errors import InvalidInputError
 from registration.volume import Volume
 from sim.arteries import SMA, add_arteries
-from sim.cache import case_folder
+from sim.cache import case_folder, is_kept
 from sim.label_canvas import LabelCanvas
 from sim.lidc import NAMES, fetch
 from sim.lidc_case import SourceImages, derive, read_sources
@@ -37,7 +37,7 @@ def _silent(_stage: str, _fraction: float) -> None:
 def case(request: pytest.FixtureRequest) -> Case:
     """Each of the two cases, from the cache; fetched where it is not there yet."""
     folder = case_folder(request.param)
-    if not (folder / "case.json").exists():
+    if not is_kept(folder):
         fetch(request.param)
     return load_case(folder)
 
@@ -45,7 +45,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture(scope="module")
 def body_case() -> Case:
     """The default case."""
-    if not (case_folder("lidc") / "case.json").exists():
+    if not is_kept(case_folder("lidc")):
         fetch("lidc")
     return load_case(case_folder("lidc"))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from guidance.case.case import Case, CaseDescription, Structure, Tissue
+from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structure, Tissue
 from guidance.case.policy import Policy, PolicyKind
 from guidance.scene import SuiteDescription
 from guidance.verification.needles_in_ct import find_needles
@@ -42,7 +42,15 @@ def case():
         Structure(name="rib_left_9", label=2, policy=forbidden, tissue=Tissue.BONE),
         Structure(name="tumour", label=3, policy=free, tissue=Tissue.TUMOUR),
     )
-    description = CaseDescription(name="t", ct_sha256="", labels_sha256="", structures=structures, target="tumour")
+    description = CaseDescription(
+        name="t",
+        ct_sha256="",
+        labels_sha256="",
+        structures=structures,
+        target="tumour",
+        body_sha256="",
+        eligibility=ASSUMED_ELIGIBLE,
+    )
     return Case(description, Volume(ct, affine), Volume(labels, affine), Volume(body.astype(np.uint8), affine))
 
 

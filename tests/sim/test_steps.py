@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from console.cli import main
 from guidance.case.store import save_case
 from guidance.planning.plan import Plan, PlanStatus
-from guidance.procedure.execution import Execution
+from guidance.procedure.execution import Execution, NeedleStatus
+from guidance.procedure.guard import Phase
 from guidance.procedure.journal import Journal
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
-from kinematics.errors import InvalidInputError, RefusedError
+from kinematics.errors import InvalidInputError, RefusedError, StorageError
 from sim import steps as steps_module
 from sim.run_folder import RunSettings
 from sim.steps import SimulatedProcedure
@@ -73,7 +76,7 @@ def half(done: SimulatedProcedure, tmp_path: Path) -> SimulatedProcedure:
     shutil.copytree(done.folder.path, path)
     for name in ("execution.json", "placement.json", "verdict.json", "ct_after.nii.gz", "journal.sqlite"):
         (path / name).unlink()
-    for leftover in [*path.glob("journal.sqlite-*"), path / "sim" / "truth.json"]:
+    for leftover in [*path.glob("journal.sqlite-*"), path / "setpoints.npz", *(path / "sim").iterdir()]:
         leftover.unlink()
     return SimulatedProcedure(path)
 
@@ -229,9 +232,136 @@ def test_a_case_that_changed_is_refused(half: SimulatedProcedure, case_folder: P
         SimulatedProcedure(half.folder.path).register()
 
 
+def test_a_plan_that_changed_after_the_insertion_fails_the_verdict(done: SimulatedProcedure, tmp_path: Path) -> None:
+    """The needles are judged by the plan that moved: another plan.json fails by name, whatever it says."""
+    path = tmp_path / "changed"
+    shutil.copytree(done.folder.path, path)
+    run = SimulatedProcedure(path)
+    name = "measured against the approved plan (hash)"
+
+    def same() -> bool:
+        (check,) = [c for c in run.judge_image(run.scan())[1].checks if c.name == name]
+        return check.passed
+
+    assert same()
+    run.saved_plan.model_copy(update={"hit_probability": 0.001234}).save(run.folder["plan.json"])
+    assert not same()
+    # Nothing was executed: the approval says what the plan must be, and without one there is no judgement.
+    run.folder["execution.json"].unlink()
+    assert not same()
+    run.folder["plan.json"].write_bytes(done.folder["plan.json"].read_bytes())
+    assert same()
+    run.folder["approval.json"].unlink()
+    with pytest.raises(InvalidInputError, match="the approval is not there"):
+        same()
+
+
 def test_progress_is_told(half: SimulatedProcedure) -> None:
     """Each step begins at 0 and ends at 1 under its own name."""
     told: list[tuple[str, float]] = []
     run = SimulatedProcedure(half.folder.path, lambda stage, share: told.append((stage, share)))
     run.register()
     assert told == [("register", 0.0), ("register", 0.6), ("register", 1.0)]
+
+
+def test_nothing_changes_once_the_execution_has_begun(half: SimulatedProcedure) -> None:
+    """Register, plan and approve are refused from the journal alone, with a remedy; no file changes."""
+    with Journal(half.folder.journal) as journal:
+        journal.append("execution_started", plan_sha256=half.saved_plan.sha256(), time_s=0.0, registration_sha256="r")
+    before = {p: p.read_bytes() for p in half.folder.path.glob("*.json")}
+    for name, step in (
+        ("register", half.register),
+        ("plan", half.plan),
+        ("approve", lambda: half.approve("Dr Example", "2024")),
+    ):
+        with pytest.raises(InvalidInputError, match=f"has begun: {name} would change") as refused:
+            step()
+        assert refused.value.remedy and "start a new run" in refused.value.remedy
+        assert main_status([name, str(half.folder.path)]) == 2
+    assert before == {p: p.read_bytes() for p in half.folder.path.glob("*.json")}
+
+
+def main_status(arguments: list[str]) -> int:
+    """Return the exit status of the command line."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["needlework", *arguments])
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0)
+    return 0
+
+
+def test_an_approval_is_in_the_journal_first(half: SimulatedProcedure, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operator, hash and time; where the journal cannot take it there is no approval."""
+    half.folder["approval.json"].unlink()
+
+    def refuse(_journal: Journal, _kind: str, **_data: object) -> str:
+        raise StorageError("journal", "no space left on device", "free some")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", refuse)
+        with pytest.raises(StorageError):
+            half.approve("Dr Example", "2024-05-01T10:00:00Z")
+    assert not half.folder["approval.json"].exists()
+    approval = half.approve("Dr Example", "2024-05-01T10:00:00Z")
+    with Journal(half.folder.journal) as journal:
+        (entry,) = journal.entries()
+    assert entry.kind == "approved"
+    assert entry.data == {
+        "operator": "Dr Example",
+        "plan_sha256": half.saved_plan.sha256(),
+        "approved_utc": "2024-05-01T10:00:00Z",
+    }
+    assert half.saved_plan.sha256() == approval.plan_sha256
+
+
+def test_a_journal_begins_with_its_approval(done: SimulatedProcedure) -> None:
+    """Approval, then start; the approved hash is what started."""
+    with Journal(done.folder.journal) as journal:
+        first, second = journal.entries()[:2]
+    assert (first.kind, second.kind) == ("approved", "execution_started")
+    assert first.data["plan_sha256"] == second.data["plan_sha256"] == done.execution.plan_sha256
+
+
+def test_when_nothing_was_inserted_there_is_nothing_to_verify(half: SimulatedProcedure) -> None:
+    """A real execution in which no apnoea came: every electrode is listed, none stands, nothing is scanned."""
+    half.suite.gate.request = lambda: None  # type: ignore[method-assign]
+    execution = half.execute()
+    assert len(execution.needles) == len(half.saved_plan.electrodes)
+    assert {n.status for n in execution.needles} == {NeedleStatus.NOT_STARTED}
+    with pytest.raises(RefusedError, match="no needle was inserted; .*no apnoea of"):
+        SimulatedProcedure(half.folder.path).verify()
+    assert not half.folder["ct_after.nii.gz"].exists()
+
+
+def test_the_last_setpoints_are_saved(done: SimulatedProcedure) -> None:
+    """After an execution the run folder holds them, each phase among them, the tip at full depth at its deepest."""
+    with np.load(done.folder.setpoints) as saved:
+        assert {str(saved["phases"][k]) for k in np.unique(saved["phase"])} == set(map(str, Phase))
+        assert (np.diff(saved["time_s"]) > 0.0).all()
+        deepest = max(e.depth_mm for e in done.saved_plan.electrodes)
+        assert saved["depth_mm"].max() == pytest.approx(deepest, abs=0.05)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_last_setpoints_are_saved_after_an_error_too(
+    half: SimulatedProcedure, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    """The error goes on up, also when the disk refuses the setpoints; the next process's refusal keeps them."""
+
+    def interrupt(_duration_s: float) -> None:
+        held = half.suite.bedside._held
+        if held is not None and held.depth_mm > 20.0:
+            raise KeyboardInterrupt
+
+    half.suite.clock.on_wait(interrupt)
+    if full:
+        half.folder.setpoints.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        half.execute()
+    if not full:
+        kept = half.folder.setpoints.read_bytes()
+        with pytest.raises(RefusedError, match="look at the patient|free it by hand"):
+            SimulatedProcedure(half.folder.path).execute()
+        assert half.folder.setpoints.read_bytes() == kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from guidance.case.case import Case
+from guidance.case.case import ASSUMED_ELIGIBLE, Case
 from guidance.case.importing import import_case
 from guidance.report.dicom_export import SeriesNames, write_series
 from kinematics.errors import InvalidInputError
 from registration.volume import Volume, to_sitk, write_image
 from sim.phantom import make_phantom
+
+GOOD = ASSUMED_ELIGIBLE.model_dump()
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,13 @@ class Files:
     ct: Path
     labels: Path
     roles: Path
+    answers: Path
     folder: Path
 
     def load(self, **changes: Path | str) -> Case:
         """Import, with some of the arguments changed."""
         given = {"ct_path": self.ct, "labels_path": self.labels, "roles_csv_path": self.roles, "target": "tumour"}
-        return import_case("mine", **{**given, **changes})  # type: ignore[arg-type]
+        return import_case("mine", **{**given, "answers_path": self.answers, **changes})  # type: ignore[arg-type]
 
     def labelled(self, voxels: np.ndarray, name: str = "other.nrrd") -> Path:
         """Write other labels on the grid of the case."""
@@ -52,7 +56,9 @@ def files(phantom: Case, tmp_path: Path) -> Files:
     write_image(phantom.labels, tmp_path / "labels.seg.nrrd")
     rows = [f"{s.label},{s.name}" for s in phantom.description.structures]
     (tmp_path / "roles.csv").write_text("id,name\n" + "\n".join(rows) + "\n")
-    return Files(phantom, tmp_path / "ct.nii.gz", tmp_path / "labels.seg.nrrd", tmp_path / "roles.csv", tmp_path)
+    (tmp_path / "answers.json").write_text(json.dumps({**GOOD, "atrial_fibrillation": True}))
+    names = ("ct.nii.gz", "labels.seg.nrrd", "roles.csv", "answers.json")
+    return Files(phantom, *(tmp_path / name for name in names), tmp_path)
 
 
 def test_phantom_comes_back(files: Files) -> None:
@@ -66,6 +72,9 @@ def test_phantom_comes_back(files: Files) -> None:
     assert case.description.structures == tuple(by_label)
     assert case.description.name == "mine" and case.description.target == "tumour"
     assert case.description.ct_sha256 == case.ct.sha256()
+    assert case.description.body_sha256 == case.body.sha256()
+    assert case.description.eligibility == ASSUMED_ELIGIBLE.model_copy(update={"atrial_fibrillation": True})
+    assert "answers.json" in case.description.provenance["eligibility"]
     assert "liver right of spleen" in case.description.provenance["sides"]
 
 
@@ -143,6 +152,7 @@ def test_labels_that_are_not_whole_numbers_are_refused(files: Files) -> None:
     """Interpolated labels, and a CT in their place, are told from labels; whole floats are labels."""
     real = files.case.labels.voxels.astype(np.float32)
     assert files.load(labels_path=files.labelled(real)).description.labels_sha256 == files.case.labels.sha256()
+    real = real.copy()  # an image takes its array over
     real[10, 11, 12] = 3.5
     with pytest.raises(InvalidInputError, match="whole numbers") as caught:
         files.load(labels_path=files.labelled(real))

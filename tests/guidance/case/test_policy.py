@@ -27,5 +27,5 @@ def test_round_trip() -> None:
 )
 def test_what_is_not_a_policy_is_refused(wrong: dict[str, object]) -> None:
     """Negative numbers, unknown kinds and unknown fields are refused."""
-    with pytest.raises(InvalidInputError, match="Policy is not valid"):
+    with pytest.raises(InvalidInputError, match="the policy is not valid"):
         Policy(**wrong)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from guidance.case.case import Case
+from guidance.case.case import Case, is_of_older_form
 from guidance.case.store import FILES, load_case, save_case
 from kinematics.errors import InvalidInputError
 from registration.volume import read_image, write_image
@@ -25,7 +26,7 @@ def test_round_trip_keeps_every_byte_and_the_geometry(box_case: Case, tmp_path: 
     assert np.linalg.det(again.ct.affine[:3, :3]) < 0.0
 
 
-@pytest.mark.parametrize("which", ["ct", "labels"])
+@pytest.mark.parametrize("which", ["ct", "labels", "body"])
 def test_a_changed_image_is_refused(box_case: Case, tmp_path: Path, which: str) -> None:
     """One voxel changed on disk is found by the hash."""
     save_case(box_case, tmp_path)
@@ -47,6 +48,26 @@ def test_a_missing_file_is_refused(box_case: Case, tmp_path: Path, name: str) ->
     with pytest.raises(InvalidInputError) as caught:
         load_case(tmp_path)
     assert name in str(caught.value.file)
+
+
+def test_a_case_of_an_older_form_is_refused_with_what_to_do(box_case: Case, tmp_path: Path) -> None:
+    """A description from before the skin mask was hashed says so, and how to get a new one."""
+    save_case(box_case, tmp_path)
+    path = tmp_path / "case.json"
+    assert not is_of_older_form(path) and not is_of_older_form(tmp_path / "none.json")
+    old = json.loads(path.read_text())
+    del old["body_sha256"]
+    path.write_text(json.dumps(old))
+    assert is_of_older_form(path)
+    with pytest.raises(InvalidInputError, match="older version") as caught:
+        load_case(tmp_path)
+    assert caught.value.file == str(path)
+    assert caught.value.remedy and "fetch it again" in caught.value.remedy
+    path.write_text("[]")
+    assert not is_of_older_form(path)
+    path.write_text("{")
+    with pytest.raises(InvalidInputError, match="not valid"):
+        load_case(tmp_path)
 
 
 def test_a_case_that_was_not_finished_has_no_description(

@@ -7,9 +7,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from guidance.case.case import Case, Structure, Tissue
+from guidance.case.extent import labelled_span
 from guidance.case.policy import Policy, PolicyKind
-from guidance.planning.electrodes import crossed_mm, shaft_clearances, skin_entry_mm
-from guidance.verification.clearance import least_clearance
+from guidance.planning.electrodes import crossed_mm, shaft_clearances, skin_entry_mm, unlabelled_mm
+from guidance.verification.clearance import beyond_labels_mm, least_clearance
 from registration.volume import Volume
 from sim.phantom import make_phantom
 
@@ -103,3 +104,35 @@ def test_no_skin_in_view(box_case: Case) -> None:
     assert skin_entry_mm(box_case, tip, np.array([0.0, -1.0, 0.0]), 10.0) is None
     depth = skin_entry_mm(box_case, tip, np.array([0.0, -1.0, 0.0]), 100.0)
     assert depth == pytest.approx(43.0, abs=0.2)
+
+
+def test_what_leaves_the_labels_agrees_with_the_judge(box_case: Case) -> None:
+    """Planning's ends of a straight shaft and the judge's walk along it find the same distance beyond the labels."""
+    labels = np.array(box_case.labels.voxels)
+    labels[14:44, 18:40, 8:30] = np.maximum(labels[14:44, 18:40, 8:30], 2)
+    case = Case(box_case.description, box_case.ct, box_case.labels.with_voxels(labels), box_case.body)
+    span = labelled_span(case)
+    assert span is not None
+    rng = np.random.default_rng(3)
+    seen = set()
+    for _ in range(200):
+        tip = case.labels.points_mm(rng.uniform((14, 20, 8), (44, 38, 30)))
+        out = np.array([rng.uniform(-0.5, 0.5), -1.0, rng.uniform(-0.6, 0.6)])
+        out /= np.linalg.norm(out)
+        depth = skin_entry_mm(case, tip, out, 140.0)
+        assert depth is not None
+        planned = unlabelled_mm(case.labels, span, tip, out, depth, 0.0)
+        assert unlabelled_mm(case.labels, span, tip, out, depth, 4.0) == pytest.approx(planned + 4.0)
+        judged = beyond_labels_mm(tip + np.linspace(depth, 0.0, 800)[:, None] * out, case, span)
+        assert judged == pytest.approx(max(planned, 0.0), abs=0.2)
+        seen.add(planned > 0.0)
+    assert seen == {True, False}
+
+
+def test_the_labelled_span_is_that_of_everything_but_the_target(box_case: Case) -> None:
+    """The tumour, which lies beside the only vessel, does not widen it."""
+    span = labelled_span(box_case)
+    np.testing.assert_array_equal(span, [[36, 39], [14, 29], [4, 35]])
+    only = np.where(box_case.labels.voxels == 1, 1, 0).astype(np.uint8)
+    bare = Case(box_case.description, box_case.ct, box_case.labels.with_voxels(only), box_case.body)
+    assert labelled_span(bare) is None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from guidance.case.case import Eligibility
+from guidance.case.case import ASSUMED_ELIGIBLE
 from guidance.planning.plan import PlanStatus
 from guidance.procedure.execution import NeedleStatus
 from guidance.procedure.journal import Journal
@@ -29,7 +29,7 @@ def kinds(journal: Journal, electrode: str | None = None) -> list[str]:
 
 
 def _with_eligibility(case: Any, **answers: bool) -> Any:
-    description = case.description.model_copy(update={"eligibility": Eligibility(**answers)})
+    description = case.description.model_copy(update={"eligibility": ASSUMED_ELIGIBLE.model_copy(update=answers)})
     return type(case)(description, case.ct, case.labels, case.body)
 
 
@@ -55,7 +55,7 @@ def _refusals(p: SmallProcedure) -> dict[str, tuple[dict[str, Any], str]]:
         "short order": ({"plan": short}, "order does not name"),
         "order twice": ({"plan": twice}, "order does not name"),
         "no path": ({"plan": no_path}, "not one arm path"),
-        "too deep": ({"plan": deep}, "apnoea lasts 30.0 s"),
+        "too deep": ({"plan": deep}, "apnoea lasts 30.00 s"),
         "device": ({"suite": SUITE.model_copy(update={"device": long_device})}, "the suite has 250 mm"),
         "ecg": ({"case": no_ecg, "plan": plan.model_copy(update={"case_sha256": no_ecg.description.sha256()})}, "ECG"),
         "awake": (
@@ -182,14 +182,18 @@ class _Killed(BaseException):
 
 
 def _killed_at(procedure: SmallProcedure, journal: Journal, memory: Path, kind: str, electrode: str) -> None:
-    """Run until 0.5 s after an event, then die."""
+    """Run until 1 s after an event, then die: from then on the process neither writes nor moves anything."""
     suite = procedure.suite(fidelity="fast", memory=memory)
     seen: list[float] = []
+
+    def dead(*_arguments: object, **_others: object) -> None:
+        raise _Killed
 
     def watch(_duration_s: float) -> None:
         if not seen and kind in kinds(journal, electrode):
             seen.append(suite.clock.now_s())
-        if seen and suite.clock.now_s() > seen[0] + 0.5:
+        if seen and suite.clock.now_s() > seen[0] + 1.0:
+            suite.arm.command = suite.arm.open_gripper = journal.append = dead  # type: ignore
             raise _Killed
 
     suite.clock.on_wait(watch)
@@ -199,7 +203,10 @@ def _killed_at(procedure: SmallProcedure, journal: Journal, memory: Path, kind: 
 
 @pytest.mark.parametrize(("kind", "electrode", "stand"), [("needle_started", "E2", 0), ("needle_started", "E1", 1)])
 def test_killed_and_resumed(procedure: SmallProcedure, tmp_path: Path, kind: str, electrode: str, stand: int) -> None:
-    """A process that dies in air goes on in a new one: needles that stand are known and not inserted again."""
+    """A process that dies in a transfer goes on in a new one: needles that stand are not inserted again.
+
+    The arm is brought home first, from where it is.
+    """
     path, memory = tmp_path / "journal.sqlite", tmp_path / "needles.json"
     with Journal(path) as journal:
         _killed_at(procedure, journal, memory, kind, electrode)
@@ -209,6 +216,7 @@ def test_killed_and_resumed(procedure: SmallProcedure, tmp_path: Path, kind: str
         execution = procedure.run(suite, journal)
         resumed = [e for e in journal.entries() if e.kind == "execution_resumed"]
         assert [e.data["standing"] for e in resumed] == [["E2"][:stand]]
+        assert [e.data["outstanding"] for e in resumed] == [["park"]]
         assert kinds(journal, "E2").count("released") == 1
         assert journal.verify(execution.journal_head) > 0
     assert execution.completed

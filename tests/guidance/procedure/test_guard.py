@@ -22,6 +22,7 @@ from guidance.procedure.guard import (
 from guidance.scene import SuiteDescription
 from kinematics.errors import InvalidInputError, SafetyStop
 
+PLAN = "3e" * 32
 AXIS = np.array([0.0, 0.6, -0.8])
 ENTRY = np.array([40.0, -20.0, 55.0])
 SIDE = np.array([1.0, 0.0, 0.0])
@@ -62,8 +63,8 @@ def reading(time_s: float, q: np.ndarray, **changes: object) -> Reading:
 
 def guard_at(phase: Phase, depth_mm: float, limits: Limits = LIMITS, **place: float) -> tuple[Guard, np.ndarray]:
     """Return a guard whose last setpoint, at time 0, was at a place in `phase`."""
-    guard = Guard(limits, tip_pose)
-    guard.approve(ApprovedLine("0" * 64, ENTRY, AXIS, DEPTH_MM))
+    guard = Guard(limits, tip_pose, PLAN)
+    guard.approve(ApprovedLine(PLAN, ENTRY, AXIS, DEPTH_MM))
     q = q_of(depth_mm, **place)
     guard._phase = phase
     guard._remember(q, tip_pose(q)[:3, 3], 0.0)
@@ -296,7 +297,7 @@ def test_following_error(over: float) -> None:
 @pytest.mark.parametrize("over", [-EPS, EPS])
 def test_a_first_setpoint_is_where_the_arm_is(over: float) -> None:
     """A start state that is not the arm's is refused."""
-    guard = Guard(LIMITS, tip_pose)
+    guard = Guard(LIMITS, tip_pose, PLAN)
     q = q_of()
     first = q + (1e-3 + over) * np.eye(7)[5]
     assert allowed(guard, Phase.TRANSFER, first, reading(0.0, q)) is (over < 0.0)
@@ -330,6 +331,81 @@ def test_phases_follow_their_order(before: Phase, after: Phase) -> None:
     assert allowed(guard, after, q, seen) is ((str(before), str(after)) in legal)
 
 
+@pytest.mark.parametrize("over", [-EPS, EPS])
+def test_a_held_needle_backs_off_in_air_only(over: float) -> None:
+    """From where an approach may come to, and no deeper, a held needle may go back along the line."""
+    place, high = q_of(-5.0 + 0.2 + over), q_of(-7.0)
+    for setpoint, measured in ((place, high), (high, place)):
+        guard, _ = guard_at(Phase.APPROACH, -7.0)
+        guard._remember(setpoint, tip_pose(setpoint)[:3, 3], 0.0)
+        assert allowed(guard, Phase.RETRACT, setpoint, reading(STEP_S, measured)) is (over < 0.0)
+
+
+def test_an_approach_is_tried_again_after_backing_off() -> None:
+    """Back off with the needle held, then approach again; with an empty gripper there is nothing to approach."""
+    for held in (True, False):
+        guard, q = guard_at(Phase.APPROACH, -20.0)
+        assert guard.check(Phase.RETRACT, q_of(-20.1), reading(STEP_S, q, needle_held=held)) is Decision.MOVE
+        seen = reading(2 * STEP_S, q_of(-20.1), needle_held=held)
+        assert allowed(guard, Phase.APPROACH, q_of(-20.05), seen) is held
+
+
+def test_a_needle_that_has_entered_is_not_pulled_out() -> None:
+    """However little it entered: once a setpoint in tissue was sent, no retreat with the gripper closed."""
+    guard, q = guard_at(Phase.APPROACH, -5.0)
+    assert not guard.entered
+    q_next = q_of(-4.96)
+    assert guard.check(Phase.IN_TISSUE, q_next, reading(STEP_S, q)) is Decision.MOVE
+    assert guard.entered
+    with pytest.raises(SafetyStop, match="gripper closed"):
+        guard.check(Phase.RETRACT, q, reading(2 * STEP_S, q_next))
+    guard.clear("Dr Example")
+    guard._remember(q_next, tip_pose(q_next)[:3, 3], 3 * STEP_S)
+    assert guard.check(Phase.RETRACT, q, reading(4 * STEP_S, q_next, needle_held=False)) is Decision.MOVE
+    assert guard.entered
+    assert guard.check(Phase.TRANSFER, q, reading(5 * STEP_S, q, needle_held=False)) is Decision.MOVE
+    assert not guard.entered
+
+
+def test_a_line_of_another_plan_is_refused() -> None:
+    """The guard knows the approved hash: a line of any other plan is a latched stop, and the old line stays."""
+    guard, q = guard_at(Phase.APPROACH, -20.0)
+    with pytest.raises(SafetyStop, match="line of another plan \\(aaaaaaaaaaaa, approved 3e3e3e3e3e3e\\)") as stopped:
+        guard.approve(ApprovedLine("a" * 64, ENTRY + 1.0, AXIS, DEPTH_MM))
+    assert guard.latched is stopped.value
+    assert (stopped.value.value, stopped.value.limit, stopped.value.unit) == (1.0, 0.0, "plans")
+    assert guard.depth_mm(q) == pytest.approx(-20.0)
+
+
+@pytest.mark.parametrize(
+    ("depth_mm", "lateral_mm", "held", "found"),
+    [(50.0, 0.0, False, True), (50.0, 0.0, True, False), (-5.0, 0.0, True, True), (-5.0, 0.6, False, False)],
+)
+def test_an_arm_found_on_the_line_retreats_first(depth_mm: float, lateral_mm: float, held: bool, found: bool) -> None:
+    """A new process may begin with a retreat where the encoders put the arm on the line; a refusal is not latched."""
+    guard = Guard(LIMITS, tip_pose, PLAN)
+    guard.approve(ApprovedLine(PLAN, ENTRY, AXIS, DEPTH_MM))
+    q = q_of(depth_mm, lateral_mm)
+    if found:
+        guard.found_on_line(q, held)
+        assert guard.check(Phase.RETRACT, q, reading(0.0, q, needle_held=held)) is Decision.MOVE
+    else:
+        with pytest.raises(SafetyStop):
+            guard.found_on_line(q, held)
+        assert guard.latched is None
+        assert not allowed(guard, Phase.RETRACT, q, reading(0.0, q, needle_held=held))
+
+
+def test_depth_of_the_last_setpoint() -> None:
+    """Counted from the planned entry along the line; no number before there is a line and a setpoint."""
+    guard = Guard(LIMITS, tip_pose, PLAN)
+    assert math.isnan(guard.setpoint_depth_mm)
+    guard.approve(ApprovedLine(PLAN, ENTRY, AXIS, DEPTH_MM))
+    assert math.isnan(guard.setpoint_depth_mm)
+    guard, _ = guard_at(Phase.IN_TISSUE, 31.5)
+    assert guard.setpoint_depth_mm == pytest.approx(31.5)
+
+
 def test_no_retreat_with_the_needle_in_the_gripper() -> None:
     """A retreat with the gripper closed would pull the needle out."""
     guard, q = guard_at(Phase.IN_TISSUE, 50.0)
@@ -354,7 +430,7 @@ def test_a_value_that_is_no_number_stops(bad: float, where: str) -> None:
 
 def test_a_line_must_be_approved() -> None:
     """Nothing moves on a line that nobody approved."""
-    guard = Guard(LIMITS, tip_pose)
+    guard = Guard(LIMITS, tip_pose, PLAN)
     with pytest.raises(SafetyStop, match="nobody approved"):
         guard.check(Phase.APPROACH, q_of(-20.0), reading(0.0, q_of(-20.0)))
 

@@ -10,7 +10,7 @@ import pytest
 
 from guidance.procedure.guard import Guard, Phase
 from kinematics.errors import SafetyStop
-from tests.guidance.procedure.test_guard import LIMITS, STEP_S, guard_at, q_of, reading, tip_pose
+from tests.guidance.procedure.test_guard import LIMITS, PLAN, STEP_S, guard_at, q_of, reading, tip_pose
 
 Stop = tuple[str, float, float, str]
 STOPS: list[tuple[Phase, dict[str, float], np.ndarray, dict[str, object], Stop]] = [
@@ -64,7 +64,7 @@ def test_stops_on_the_line_say_what_was_broken() -> None:
         assert (stop.check, stop.unit) == (expected[0], expected[3])
         assert (stop.value, stop.limit) == pytest.approx(expected[1:3], abs=1e-6), expected[0]
     with pytest.raises(SafetyStop) as stopped:
-        Guard(LIMITS, tip_pose).depth_mm(q_of())
+        Guard(LIMITS, tip_pose, PLAN).depth_mm(q_of())
     stop = stopped.value
     assert (stop.value, stop.limit, stop.unit) == (1.0, 0.0, "lines")
 

@@ -9,11 +9,13 @@ import pytest
 
 from guidance.procedure.guard import ApprovedLine, Decision, Guard, Limits, Phase
 from guidance.procedure.journal import Journal
-from guidance.procedure.motion import SETTLE_LIMIT_S, SETTLED_RAD, Motion
+from guidance.procedure.motion import SETTLED_RAD, Motion
 from guidance.procedure.ports import Force, GateState
+from guidance.procedure.setpoints import SetpointLog
+from guidance.procedure.steps import SETTLE_LIMIT_S
 from guidance.scene import SuiteDescription
-from kinematics.errors import SafetyStop
-from tests.guidance.procedure.test_guard import AXIS, DEPTH_MM, ENTRY, q_of, tip_pose
+from kinematics.errors import SafetyStop, StorageError
+from tests.guidance.procedure.test_guard import AXIS, DEPTH_MM, ENTRY, PLAN, q_of, tip_pose
 
 PERIOD_S = 0.01
 LIMITS = Limits.of(
@@ -74,10 +76,10 @@ def motion_at(depth_mm: float, phase: Phase = Phase.IN_TISSUE) -> tuple[Motion, 
     """Return a motion whose arm stands on the line at a depth, after a step in `phase`."""
     q = q_of(depth_mm)
     bench, journal = Bench(q), Journal.in_memory()
-    guard = Guard(LIMITS, tip_pose)
-    guard.approve(ApprovedLine("0" * 64, ENTRY, AXIS, DEPTH_MM))
+    guard = Guard(LIMITS, tip_pose, PLAN)
+    guard.approve(ApprovedLine(PLAN, ENTRY, AXIS, DEPTH_MM))
     guard._phase = phase
-    return Motion(bench, bench, bench, guard, journal), bench, journal
+    return Motion(bench, bench, bench, guard, journal, SetpointLog()), bench, journal
 
 
 def line(first_mm: float, last_mm: float, speed_mm_s: float) -> np.ndarray:
@@ -121,7 +123,10 @@ def test_a_gate_that_closes_keeps_the_arm_where_it_was() -> None:
     assert motion.guard.latched is None
     events = [(e.kind, e.data) for e in journal.entries()]
     closed_s = pytest.approx(3.0 + 10 * PERIOD_S)
-    assert events == [("gate", {"open": False, "time_s": closed_s, "phase": "in_tissue"})]
+    assert events == [
+        ("gate", {"open": False, "time_s": closed_s, "phase": "in_tissue"}),
+        ("hold", {"time_s": closed_s, "phase": "in_tissue"}),
+    ]
     assert [(g.open, g.time_s, g.phase) for g in motion.gate_events] == [(False, closed_s, "in_tissue")]
 
 
@@ -255,3 +260,59 @@ def test_a_needle_that_is_pulled_aside_is_let_go_at_once() -> None:
     assert "lateral force 2.50 N" in motion.hold_in_tissue()
     assert bench.time_s == pytest.approx(3.0 + 4 * PERIOD_S)
     assert motion.peak_lateral_n == 2.5
+
+
+class _Refusing(Journal):
+    """A journal whose disk is full for gate events."""
+
+    refused = 0
+
+    def append(self, kind: str, **data: object) -> str:
+        if kind == "gate":
+            self.refused += 1
+            raise StorageError("journal", "no space left on device", "free some")
+        return super().append(kind, **data)
+
+
+def test_a_full_journal_does_not_cut_a_hold_in_tissue_short() -> None:
+    """The gate opens and closes meanwhile and nobody can write it: the needle is held its 2 s all the same."""
+    motion, bench, _ = motion_at(20.0)
+    motion.journal = journal = _Refusing.in_memory()
+    motion.read(Phase.HOLD)
+    bench.closed_from_s = 0.0
+    assert "held in tissue for 2.0" in motion.hold_in_tissue()
+    assert bench.time_s == pytest.approx(5.0, abs=2.5 * PERIOD_S)
+    assert journal.refused == 1  # told once, not at every reading
+    assert [g.open for g in motion.gate_events] == [False]
+
+
+def test_a_gate_that_cannot_be_written_ends_the_motion() -> None:
+    """No setpoint goes out after a change that the journal does not hold; the next reading tries to write it again."""
+    motion, bench, _ = motion_at(20.0)
+    motion.journal = journal = _Refusing.in_memory()
+    bench.closed_from_s = 3.0 + 4.5 * PERIOD_S
+    with pytest.raises(StorageError):
+        motion.follow(Phase.IN_TISSUE, line(20.0, 21.0, 4.0))
+    assert len(bench.sent) == 5
+    assert motion.gate_events == []
+    with pytest.raises(StorageError):
+        motion.read(Phase.HOLD)
+    assert journal.refused == 2
+
+
+def test_every_setpoint_that_was_sent_is_kept() -> None:
+    """Motion and holds go to the ring buffer with time, place and forces; what was not sent does not."""
+    motion, bench, _ = motion_at(20.0)
+    bench.forces[2] = Force(1.5, 0.25)
+    bench.closed_from_s = 3.0 + 4.5 * PERIOD_S
+    motion.follow(Phase.IN_TISSUE, rows := line(20.0, 21.0, 4.0))
+    motion.hold(0.015, lambda _: False)
+    kept = motion.setpoints.arrays()
+    phases = [str(kept["phases"][k]) for k in kept["phase"]]
+    assert phases == ["in_tissue"] * 5 + ["hold"] * 3
+    assert kept["q_rad"][:5] == pytest.approx(rows[:5])
+    assert kept["q_rad"][5:] == pytest.approx(np.tile(rows[4], (3, 1)))
+    assert kept["time_s"] == pytest.approx(3.0 + PERIOD_S * np.arange(8))
+    assert kept["depth_mm"][:5] == pytest.approx(20.0 + 0.04 * np.arange(1, 6))
+    assert (kept["axial_n"][2], kept["lateral_n"][2]) == (1.5, 0.25)
+    assert kept["gate_open"].tolist() == [True] * 5 + [False] * 3

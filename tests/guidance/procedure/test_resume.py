@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, text
 
 from guidance.procedure.execution import GateEvent, NeedleExecution, NeedleStatus
 from guidance.procedure.journal import Journal
-from guidance.procedure.resume import standing
+from guidance.procedure.resume import Whereabouts, standing
 from kinematics.errors import InvalidInputError, RefusedError
 
 PLAN = "3f" * 32
@@ -151,3 +151,49 @@ def test_a_journal_that_somebody_changed_is_refused(tmp_path: Path) -> None:
         engine.dispose()
         with pytest.raises(InvalidInputError, match="chain is broken"):
             standing(journal, PLAN)
+
+
+WHERE = [
+    ([], (Whereabouts.HOME, "", False)),
+    (["load"], (Whereabouts.HOME, "E1", True)),
+    (["load.", "transfer"], (Whereabouts.IN_AIR, "E1", True)),
+    (["load.", "transfer."], (Whereabouts.ON_LINE, "E1", True)),
+    (["load.", "transfer.", "wait_gate.", "approach"], (Whereabouts.ON_LINE, "E1", True)),
+    (["load.", "transfer.", "approach.", "back_off."], (Whereabouts.ON_LINE, "E1", True)),
+    (["load.", "transfer.", "approach.", "back_off.", "park"], (Whereabouts.IN_AIR, "E1", True)),
+    (["load.", "transfer.", "approach.", "back_off.", "park."], (Whereabouts.HOME, "E1", True)),
+    (["load.", "transfer.", "approach.", "!insert.", "released"], (Whereabouts.ON_LINE, "E1", False)),
+    (["load.", "transfer.", "!insert.", "released", "retract."], (Whereabouts.ON_LINE, "E1", False)),
+    (["load.", "transfer.", "!insert.", "released", "retract.", "park"], (Whereabouts.IN_AIR, "E1", False)),
+    (["load.", "transfer.", "!insert.", "released", "retract.", "park."], (Whereabouts.HOME, "E1", False)),
+]
+
+
+@pytest.mark.parametrize(("steps", "expected"), WHERE)
+def test_where_the_arm_is(steps: list[str], expected: tuple[Whereabouts, str, bool]) -> None:
+    """By the last step that began, whether it ended (a full stop), and whether the gripper has opened since."""
+    with Journal.in_memory() as journal:
+        start(journal)
+        if steps:
+            journal.append("needle_started", electrode="E1", approved_sha256=PLAN, time_s=1.0)
+        for step in steps:
+            if step == "released":
+                journal.append("released", electrode="E1", needle=needle("E1").model_dump(mode="json"))
+                continue
+            if step.startswith("!"):
+                journal.append("insertion_started", electrode="E1", time_s=2.0)
+            journal.append("step", electrode="E1", step=step.strip("!."), time_s=2.0)
+            if step.endswith("."):
+                journal.append("step_ended", electrode="E1", step=step.strip("!."), time_s=3.0, held=False)
+        arm = standing(journal, PLAN).arm
+    assert (arm.where, arm.electrode, arm.needle_held) == expected
+
+
+def test_a_needle_that_backed_off_is_in_air() -> None:
+    """The guard backs off from above the skin only: what began to go in before that is not on its way any more."""
+    with Journal.in_memory() as journal:
+        start(journal)
+        journal.append("needle_started", electrode="E1", approved_sha256=PLAN, time_s=1.0)
+        journal.append("insertion_started", electrode="E1", time_s=2.0)
+        journal.append("step", electrode="E1", step="back_off", time_s=2.1)
+        assert standing(journal, PLAN).needles == ()

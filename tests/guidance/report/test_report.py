@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from guidance.planning.plan import Plan, PlanStatus
+from guidance.case.case import ASSUMED_ELIGIBLE
+from guidance.planning.plan import Plan, PlanStatus, PulseTrain
 from guidance.report.inputs import ReportInputs
 from guidance.report.report import DISCLAIMER, render, write_report
 from guidance.report.scene_view import ShapeOf
@@ -42,6 +43,27 @@ def test_the_page_shows_the_figures_of_the_values(page: str) -> None:
     """What was judged, predicted and budgeted is on the page, with hash and seed."""
     for text in ("FAIL", "93.2", "0.83 mm", "18.3", "1 mm at 100 mm", "seed 3", "Move E1 1.2 mm", "0.2 S/m", "e" * 64):
         assert text in page, text
+
+
+def test_the_case_section_says_who_may_be_treated(page: str, full_run: ReportInputs, arm: ShapeOf) -> None:
+    """Each answer is listed; what stands against the treatment is a warning or a refusal, in so many words."""
+    assert "nothing stands against the treatment" in page and "<td>metal in zone</td><td>no</td>" in page
+    said = ASSUMED_ELIGIBLE.model_copy(update={"metal_in_zone": True, "severe_ascites": True})
+    case = full_run.case
+    other = replace(case, description=case.description.model_copy(update={"eligibility": said}))
+    changed = render(replace(full_run, case=other), arm)
+    assert "Warning: metal in the zone (relative contraindication" in changed
+    assert "Refused: severe ascites (absolute contraindication" in changed
+    assert "<td>metal in zone</td><td>yes</td>" in changed
+    assert "nothing stands against the treatment" not in changed
+
+
+def test_the_pulses_that_the_operator_sets_are_said(full_run: ReportInputs, arm: ShapeOf) -> None:
+    """Number and length, as the plan states them."""
+    assert full_run.plan is not None
+    pulses = PulseTrain(length_us=85.0, test_pulses=11, pulses=93)
+    changed = render(replace(full_run, plan=full_run.plan.model_copy(update={"pulses": pulses})), arm)
+    assert "by hand: 11 to test, then 93, of 85 µs" in changed
 
 
 def test_a_run_that_stopped_early_has_its_report(

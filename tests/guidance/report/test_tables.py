@@ -56,6 +56,19 @@ def test_broken_rules_come_first(full_run: ReportInputs) -> None:
     assert [flag for flag, _ in grid.lines()] == ["broken", "warned", ""]
 
 
+def test_coverage_is_of_the_protocols_own_margin(full_run: ReportInputs) -> None:
+    """The margin is not a figure of the table."""
+    assert full_run.plan is not None
+    grid = tables.coverage(full_run.plan, full_run.verdict, 7.5)
+    assert [row[0] for row in grid.rows] == ["tumour", "tumour + 7.5 mm"]
+
+
+def test_the_hashes_name_every_image_of_the_case(full_run: ReportInputs) -> None:
+    """CT, labels and skin mask are tied to the record."""
+    rows = dict(records.hashes(full_run).rows)
+    assert rows["skin mask of the case"] == full_run.case.body.sha256() != rows["labels of the case"]
+
+
 def test_sources_are_ranked_and_sum_to_one(full_run: ReportInputs) -> None:
     """Shares of variance at the tumour: three quarters and one quarter, as they were put in."""
     assert full_run.registration is not None

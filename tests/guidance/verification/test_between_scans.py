@@ -86,7 +86,9 @@ def placement_of(scene: Scene, between: BetweenScans) -> Placement:
 
 def image_check(scene: Scene, between: BetweenScans) -> tuple[bool, str]:
     """Return whether the check of the verdict passes, and its severity."""
-    checks = rules.placement_checks(scene.plan, placement_of(scene, between), named("pancreas-ire-default"))
+    checks = rules.placement_checks(
+        scene.plan, placement_of(scene, between), named("pancreas-ire-default"), scene.plan.sha256()
+    )
     (check,) = (c for c in checks if c.name == CHECK_NAME)
     assert check.value == between.agreement.image_difference_mm
     return check.passed, check.severity
@@ -152,7 +154,10 @@ def test_an_image_that_cannot_confirm_is_a_reason_and_no_number(scene: Scene, st
     (reason,) = found.reasons
     assert reason.startswith("the image round the tumour could not confirm the fiducials: ")
     names = [
-        c.name for c in rules.placement_checks(scene.plan, placement_of(scene, found), named("pancreas-ire-default"))
+        c.name
+        for c in rules.placement_checks(
+            scene.plan, placement_of(scene, found), named("pancreas-ire-default"), scene.plan.sha256()
+        )
     ]
     assert CHECK_NAME not in names
 

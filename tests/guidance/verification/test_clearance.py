@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guidance.case.case import Case, CaseDescription, Structure
+from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structure
+from guidance.case.extent import labelled_span
 from guidance.case.policy import Policy, PolicyKind
 from guidance.verification.clearance import (
     NOTHING_NEAR,
+    beyond_labels_mm,
     distance_to_voxels,
     forbidden_clearances,
     least_clearance,
@@ -75,7 +77,15 @@ def case_of(labels, affine=AFFINE):
         Structure(name="liver", label=2, policy=Policy(kind=PolicyKind.COSTLY, price=1.0)),
         Structure(name="tumour", label=3, policy=Policy(kind=PolicyKind.FREE)),
     )
-    description = CaseDescription(name="t", ct_sha256="", labels_sha256="", structures=structures, target="tumour")
+    description = CaseDescription(
+        name="t",
+        ct_sha256="",
+        labels_sha256="",
+        structures=structures,
+        target="tumour",
+        body_sha256="",
+        eligibility=ASSUMED_ELIGIBLE,
+    )
     volume = Volume(labels, affine)
     return Case(description, volume, volume, volume)
 
@@ -118,6 +128,49 @@ def test_through_a_vessel_is_negative_and_nothing_near_is_said_so():
     far = np.array([[500.0, 500.0, 500.0], [510.0, 500.0, 500.0]])
     assert least_clearance(case, far, 0.535).structure == NOTHING_NEAR
     assert least_clearance(case_of(np.zeros((9, 9, 9), np.uint8)), through, 0.5).structure == NOTHING_NEAR
+
+
+def test_within_the_labels_and_beyond_them():
+    """A shaft from above: sideways out of the labels only under the skin, never out of the slices or the image."""
+    labels = np.zeros((40, 120, 12), np.uint8)
+    labels[10:30, 40:100, 2:10] = 2
+    case = case_of(labels)
+    span = labelled_span(case)
+    np.testing.assert_array_equal(span, [[10, 29], [40, 99], [2, 9]])
+    spacing = case.labels.spacing_mm
+
+    def beyond(*index):
+        ends = np.array(index, dtype=float)
+        line = np.concatenate([np.linspace(a, b, 60) for a, b in pairwise(ends)])
+        return beyond_labels_mm(case.labels.points_mm(line), case, span)
+
+    assert beyond((20, 45, 6), (20, 90, 6)) == 0.0
+    # 20 voxels of 0.9 mm of fat, then labelled tissue; with 40 of them it is no skin layer any more.
+    assert beyond((20, 20, 6), (20, 90, 6)) == 0.0
+    assert beyond((20, 0, 6), (20, 90, 6)) == pytest.approx((39.5 - 30.0 / 0.9) * spacing[1], abs=1.5)
+    # The tip beyond the labels, however close under the skin the rest is.
+    assert beyond((20, 45, 6), (20, 103, 6)) == pytest.approx(3.5 * spacing[1])
+    # Slices that nobody labelled: no fat is assumed there.
+    assert beyond((20, 38, 0.5), (20, 90, 6)) == pytest.approx(1.0 * spacing[2])
+    assert beyond((20, 38, 11.5), (20, 90, 6)) == pytest.approx(2.0 * spacing[2])
+    # Out of the image, at the skin.
+    assert beyond((-4, 45, 6), (20, 50, 6), (20, 90, 6)) == pytest.approx(3.5 * spacing[0])
+    assert beyond_labels_mm(np.array([[0.0, 0, 0], [0, 3, 4], [0, 3, 10]]), case, None) == pytest.approx(11.0)
+
+
+def test_moving_the_scene_keeps_what_is_beyond():
+    """Image and shaft turned about the feet–head axis and moved: the same distance."""
+    labels = np.zeros((40, 120, 12), np.uint8)
+    labels[10:30, 40:100, 2:10] = 2
+    angle = 0.7
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn[:3, 3] = (40.0, -7.0, 3.0)
+    index = np.array([[20.0, 30, 0.2], [24.0, 50, 6], [20.0, 106, 7]])
+    here, there = case_of(labels), case_of(labels, turn @ AFFINE)
+    found = [beyond_labels_mm(c.labels.points_mm(index), c, labelled_span(c)) for c in (here, there)]
+    assert found[0] == pytest.approx(6.5 * 0.9)
+    assert found[1] == pytest.approx(found[0])
 
 
 def test_nothing_is_infinitely_far():

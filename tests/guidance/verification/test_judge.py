@@ -90,7 +90,7 @@ def failed(verdict: Verdict, severity: str = "hard") -> list[str]:
 def good(scene: tuple[Case, Plan]) -> Verdict:
     """The verdict on needles that stand exactly as planned, with the real field."""
     case, plan = scene
-    return judge(plan, placement_of(plan, needles_of(plan)), case, BUDGET, PROTOCOL)
+    return judge(plan, placement_of(plan, needles_of(plan)), case, BUDGET, PROTOCOL, approved_sha256=plan.sha256())
 
 
 def test_needles_as_planned_are_without_error(scene: tuple[Case, Plan], good: Verdict) -> None:
@@ -175,14 +175,14 @@ def field(monkeypatch: pytest.MonkeyPatch) -> Field:
 def judged(scene: tuple[Case, Plan], placement: Placement, protocol: Protocol = PROTOCOL) -> Verdict:
     """Judge in the phantom."""
     case, plan = scene
-    return judge(plan, placement, case, BUDGET, protocol)
+    return judge(plan, placement, case, BUDGET, protocol, approved_sha256=plan.sha256())
 
 
 def easy(scene: tuple[Case, Plan]) -> tuple[Case, Plan]:
-    """Return the scene without its anatomy: nothing is forbidden but the tumour's surroundings are free."""
+    """Return the scene without its anatomy but the abdominal wall: nothing that is labelled is forbidden."""
     case, plan = scene
-    label = case.description.structure("tumour").label
-    voxels = np.where(case.labels.voxels == label, label, 0).astype(case.labels.voxels.dtype)
+    kept = [case.description.structure(name).label for name in ("tumour", "abdominal_wall")]
+    voxels = np.where(np.isin(case.labels.voxels, kept), case.labels.voxels, 0).astype(case.labels.voxels.dtype)
     return Case(case.description, case.ct, case.labels.with_voxels(voxels), case.body), plan
 
 
@@ -238,11 +238,50 @@ def test_a_pierced_structure_fails(scene: tuple[Case, Plan], field: Field) -> No
     assert any(a.startswith("re-insert E2: its shaft touches") for a in verdict.advice)
 
 
+def test_another_plan_than_the_approved_one_fails(scene: tuple[Case, Plan], field: Field) -> None:
+    """Measured and judged by one and the same plan, which is not the one that was approved: that alone fails."""
+    case, plan = easy(scene)
+    approved = plan.model_copy(update={"hit_probability": 0.123}).sha256()
+    verdict = judge(plan, placement_of(plan, needles_of(plan)), case, BUDGET, PROTOCOL, approved_sha256=approved)
+    assert failed(verdict) == ["measured against the approved plan (hash)"]
+    assert verdict.advice == ("verify again with the plan that was approved: this is another one",)
+
+
+def test_a_shaft_beyond_the_labels_fails(scene: tuple[Case, Plan], field: Field) -> None:
+    """Slices above the tips that nobody labelled: each shaft that comes through them fails, whatever is near."""
+    case, plan = easy(scene)
+    voxels = np.array(case.labels.voxels)
+    entry = case.labels.indices(plan.electrodes[0].entry_ct_mm)[2]
+    tip = case.labels.indices(plan.electrodes[0].tip_ct_mm)[2]
+    middle = round(0.5 * (entry + tip))
+    voxels[:, :, slice(None, middle) if entry < tip else slice(middle + 1, None)] = 0
+    tumour = case.description.structure("tumour").label
+    voxels[case.labels.voxels == tumour] = tumour
+    cut = Case(case.description, case.ct, case.labels.with_voxels(voxels), case.body)
+    assert judged((case, plan), placement_of(plan, needles_of(plan))).passed
+    verdict = judged((cut, plan), placement_of(plan, needles_of(plan)))
+    assert "E1 leaves what is labelled by" in failed(verdict)
+    beyond = {c.name: c.value for c in verdict.checks}["E1 leaves what is labelled by"]
+    assert beyond == pytest.approx((abs(entry - middle) - 0.5) * case.labels.spacing_mm[2], abs=0.01)
+    bare = np.where(voxels == tumour, tumour, 0).astype(voxels.dtype)
+    nothing = Case(case.description, case.ct, case.labels.with_voxels(bare), case.body)
+    verdict = judged((nothing, plan), placement_of(plan, needles_of(plan)))
+    values = {c.name: c.value for c in verdict.checks}
+    assert values["E2 leaves what is labelled by"] == pytest.approx(plan.electrodes[1].depth_mm)
+
+
 def test_a_missing_needle_fails_and_the_rest_is_still_measured(scene: tuple[Case, Plan], field: Field) -> None:
     """Two needles of three: one pair, two electrodes, a field of what fires, and the missing one named."""
     case, plan = easy(scene)
     needles = [n for n in needles_of(plan) if n.id != "E2"]
-    verdict = judge(plan, placement_of(plan, needles, status=PlacementStatus.INCOMPLETE), case, BUDGET, PROTOCOL)
+    verdict = judge(
+        plan,
+        placement_of(plan, needles, status=PlacementStatus.INCOMPLETE),
+        case,
+        BUDGET,
+        PROTOCOL,
+        approved_sha256=plan.sha256(),
+    )
     assert failed(verdict) == ["needles found"]
     assert not verdict.passed
     assert [e.id for e in verdict.electrodes] == ["E1", "E3"]
@@ -291,7 +330,7 @@ def test_a_pair_too_far_apart_is_not_fired(scene: tuple[Case, Plan], field: Fiel
     case, plan = easy(scene)
     away = plan.electrodes[0].tip_ct_mm - 0.5 * (plan.electrodes[1].tip_ct_mm + plan.electrodes[2].tip_ct_mm)
     needles = needles_of(plan, {"E1": 25.0 * away / np.linalg.norm(away)})
-    verdict = judge(plan, placement_of(plan, needles), case, BUDGET, PROTOCOL)
+    verdict = judge(plan, placement_of(plan, needles), case, BUDGET, PROTOCOL, approved_sha256=plan.sha256())
     assert [p.voltage_v == 0.0 for p in verdict.pairs] == [True, False, True]
     assert field.asked is not None
     assert [(a, b) for a, b, _ in field.asked[0][1]] == [("E2", "E3")]
@@ -306,7 +345,7 @@ def test_no_pair_that_fires_is_no_field(scene: tuple[Case, Plan], field: Field) 
     centre = np.mean([e.tip_ct_mm for e in plan.electrodes], axis=0)
     needles = needles_of(plan, {e.id: 1.5 * (e.tip_ct_mm - centre) for e in plan.electrodes})
     placement = placement_of(plan, needles)
-    verdict = judge(plan, placement, case, BUDGET, PROTOCOL)
+    verdict = judge(plan, placement, case, BUDGET, PROTOCOL, approved_sha256=plan.sha256())
     assert (verdict.coverage, field.asked) == (None, None)
     assert {"coverage of the tumour", "coverage of tumour + margin"} <= set(failed(verdict))
     by_id = {n.id: n for n in placement.needles}
@@ -318,7 +357,15 @@ def test_the_same_inputs_give_the_same_bytes(scene: tuple[Case, Plan], good: Ver
     case, plan = scene
     told: list[tuple[str, float]] = []
     placement = placement_of(plan, needles_of(plan))
-    again = judge(plan, placement, case, BUDGET, PROTOCOL, lambda stage, share: told.append((stage, share)))
+    again = judge(
+        plan,
+        placement,
+        case,
+        BUDGET,
+        PROTOCOL,
+        lambda stage, share: told.append((stage, share)),
+        approved_sha256=plan.sha256(),
+    )
     assert again.canonical_json() == good.canonical_json()
     assert told[0][0] == "clearances as placed"
     assert ("field as placed", 0.2) in told and told[-1] == ("judged", 1.0)
@@ -342,7 +389,7 @@ def test_moving_the_whole_scene_changes_no_number(scene: tuple[Case, Plan], good
     """Images, plan and needles turned and shifted together: the same values check by check, field included."""
     turn = Rotation.from_rotvec([0.7, -1.1, 0.4]).as_matrix()
     case, plan = moved_scene(*scene, Transform.of("ct", "ct", turn, (120.0, -40.0, 300.0)))
-    verdict = judge(plan, placement_of(plan, needles_of(plan)), case, BUDGET, PROTOCOL)
+    verdict = judge(plan, placement_of(plan, needles_of(plan)), case, BUDGET, PROTOCOL, approved_sha256=plan.sha256())
     assert [c.name for c in verdict.checks] == [c.name for c in good.checks]
     for here, there in zip(good.checks, verdict.checks, strict=True):
         assert here.passed is there.passed, here.name
@@ -357,8 +404,23 @@ def test_every_check_is_true_to_its_numbers(scene: tuple[Case, Plan], good: Verd
 
     def holds(check: Check) -> bool:
         up, down = check.value >= check.limit, check.value <= check.limit
-        most = ("angle", "depth mismatch", "spacing error", "current", "registration", "image", "needles that")
-        upper = check.name.startswith(most) or check.name.endswith(", most") or "(longer" in check.name
+        most = (
+            "longest",
+            "pull-back",
+            "angle",
+            "depth mismatch",
+            "spacing error",
+            "current",
+            "registration",
+            "image",
+            "needles that",
+        )
+        upper = (
+            check.name.startswith(most)
+            or "leaves what" in check.name
+            or check.name.endswith(", most")
+            or "(longer" in check.name
+        )
         upper |= check.name.startswith("voltage E")
         return check.passed is (down if upper else up)
 

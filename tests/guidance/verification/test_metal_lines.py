@@ -148,3 +148,17 @@ def test_a_line_s_own_axes() -> None:
     assert (back.low_mm, back.high_mm) == (-60.0, 5.0)
     assert back.points(np.array([5.0]))[0] == pytest.approx(line.points(np.array([-5.0]))[0])
     assert back.axis == pytest.approx(-line.axis)
+
+
+def test_a_needle_whose_metal_is_in_pieces_is_one() -> None:
+    """Two long pieces with a stretch of 27 mm between them that holds short pieces only are one needle."""
+    length = float(np.linalg.norm((A[1] - A[0]) * np.linalg.norm(AFFINE[:3, :3], axis=0)))
+
+    def part(first_mm: float, last_mm: float) -> tuple[np.ndarray, np.ndarray]:
+        return A[0] + first_mm / length * (A[1] - A[0]), A[0] + last_mm / length * (A[1] - A[0])
+
+    half = 0.5 * length
+    crumbs = [part(half - 13.0 + s, half - 11.0 + s) for s in (4.0, 12.0, 20.0)]
+    found = find_metal_lines(painted(part(0.0, half - 13.5), *crumbs, part(half + 13.5, length)), LENGTH_MM)
+    assert len(found) == 1
+    assert agree(found[0], painted(A), A)

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from guidance.planning.plan import Clearance, Plan, PlannedElectrode, PlannedPair, PlanStatus
 from guidance.protocol import named
-from guidance.verification.pairs import exposure_middle_mm, firing_voltage_v, pair_geometry, placed_pairs
+from guidance.verification.pairs import exposure_middle_mm, pair_geometry, placed_pairs
 from guidance.verification.placement import FoundNeedle
 
 PROTOCOL = named("pancreas-ire-default")
@@ -79,25 +79,6 @@ def test_moving_the_scene_changes_nothing(seed: int) -> None:
     here = [needle("E", t, x) for t, x in zip(tips, axes, strict=True)]
     there = [needle("E", turn @ t + shift, turn @ x) for t, x in zip(tips, axes, strict=True)]
     assert pair_geometry(*there, 15.0, 25.0) == pytest.approx(pair_geometry(*here, 15.0, 25.0), abs=1e-7)
-
-
-@pytest.mark.parametrize(
-    ("spacing_mm", "voltage_v"),
-    [
-        (18.0, 2700.0),  # 1500 V/cm
-        (10.0, 1500.0),
-        (20.0, 3000.0),
-        (24.0, 3000.0),  # capped: 1250 V/cm
-        (30.0, 3000.0),  # capped, 1000 V/cm: just enough
-        (30.001, 0.0),  # less than 1000 V/cm: not fired
-        (60.0, 0.0),
-        (3.0, 500.0),  # the generator's least
-        (0.5, 500.0),
-    ],
-)
-def test_firing_voltage(spacing_mm: float, voltage_v: float) -> None:
-    """1500 V per cm between 500 and 3000 V; what falls below 1000 V per cm is not fired."""
-    assert firing_voltage_v(spacing_mm, PROTOCOL) == pytest.approx(voltage_v)
 
 
 def electrode(name: str, exposure_mm: float) -> PlannedElectrode:

@@ -88,7 +88,7 @@ def advice(
 
 def placement_checks(seen: Placement) -> tuple[Check, ...]:
     """Return the placement's own checks."""
-    return tuple(rules.placement_checks(PLAN, seen, PROTOCOL))
+    return tuple(rules.placement_checks(PLAN, seen, PROTOCOL, PLAN.sha256()))
 
 
 def test_nothing_is_advised_when_all_is_well() -> None:
@@ -215,6 +215,11 @@ def test_faults_of_the_measurement_have_their_own_remedy() -> None:
     for start, seen in cases.items():
         found = advice(seen=seen, other=placement_checks(seen))
         assert len(found) == 1 and found[0].startswith(start)
+    unknown = rules.labels_check("E2", 4.0)
+    (found_1,) = advice(other=(rules.labels_check("E1", 0.0), unknown))
+    assert found_1.startswith("look at E2 in the check CT") and "not labelled" in found_1
+    (found_2,) = advice(other=tuple(rules.array_checks(PLAN, PROTOCOL)))  # a plan without an electrode
+    assert found_2.startswith("plan again: number of electrodes")
     strays = rules.at_most("needles that no electrode explains", 1.0, 0.0, "", "")
     (found_3,) = advice(other=(strays,))
     assert found_3.startswith("look at the check CT")

@@ -88,7 +88,7 @@ def placement(
 
 def failed(seen: Placement) -> list[str]:
     """Return the names of the placement checks that fail."""
-    return [c.name for c in rules.placement_checks(PLAN, seen, PROTOCOL) if not c.passed]
+    return [c.name for c in rules.placement_checks(PLAN, seen, PROTOCOL, PLAN.sha256()) if not c.passed]
 
 
 @pytest.mark.parametrize(("value", "least", "most"), [(1.0, False, True), (2.0, True, True), (3.0, True, False)])
@@ -117,7 +117,7 @@ def test_the_limit_itself_passes(value: float, least: bool, most: bool) -> None:
 
 def test_a_good_placement_passes_every_rule() -> None:
     """Two needles of two, the approved plan, the scans registered, each measurement trusted."""
-    checks = rules.placement_checks(PLAN, placement("E1", "E2"), PROTOCOL)
+    checks = rules.placement_checks(PLAN, placement("E1", "E2"), PROTOCOL, PLAN.sha256())
     assert all(c.passed for c in checks)
     found = by_name(checks)
     assert len(found) == 7
@@ -159,7 +159,10 @@ def test_each_fault_of_a_placement_fails_its_own_check(seen: Placement, names: l
 
 def test_an_image_that_was_not_compared_makes_no_check() -> None:
     """No number, no claim: the check is absent rather than passed. A stray's confidence is not asked for."""
-    names = {c.name for c in rules.placement_checks(PLAN, placement("E1", "x-1", difference_mm=None), PROTOCOL)}
+    names = {
+        c.name
+        for c in rules.placement_checks(PLAN, placement("E1", "x-1", difference_mm=None), PROTOCOL, PLAN.sha256())
+    }
     assert not any("image" in n for n in names)
     assert not any("x-1" in n for n in names)
 
@@ -301,6 +304,50 @@ def test_coverage_as_placed(tumour: float, margin: float, passed: list[bool]) ->
     assert [c.name for c in checks] == ["coverage of the tumour", "coverage of tumour + margin"]
 
 
+def array(count: int = 3, exposure_mm: float = 20.0, pull_back_mm: tuple[float, ...] = (0.0, 15.0)) -> Plan:
+    """Return a plan of equal electrodes."""
+    one = electrode("E").model_copy(update={"exposure_mm": exposure_mm, "pull_back_mm": pull_back_mm})
+    return PLAN.model_copy(
+        update={"electrodes": tuple(one.model_copy(update={"id": f"E{n + 1}"}) for n in range(count))}
+    )
+
+
+@pytest.mark.parametrize(
+    ("plan", "broken"),
+    [
+        (array(), []),
+        (array(1, 15.0, (0.0,)), ["electrodes"]),
+        (array(2), []),
+        (array(6), []),
+        (array(7), ["electrodes, most"]),
+        (array(2, 5.0, (0.0,)), []),
+        (array(2, 5.0 - EPS, (0.0,)), ["shortest exposure"]),
+        (array(2, 20.0 + EPS), ["longest exposure, in the pancreas"]),
+        (array(2, 40.0 + EPS), ["longest exposure", "longest exposure, in the pancreas"]),
+        (array(2, 15.0, (0.0, 10.0, 20.0)), []),
+        (array(1, 15.0, (0.0, 10.5)), ["electrodes", "pull-back step E1, overlap"]),
+        (array(2, 15.0, (0.0, 15.0)), ["pull-back step E1, overlap", "pull-back step E2, overlap"]),
+        (array(1, 15.0, (25.5, 0.0, 10.0)), ["electrodes", "pull-back step E1", "pull-back step E1, overlap"]),
+        (array(1, 15.0, (16.0,)), ["electrodes", "pull-back step E1", "pull-back step E1, overlap"]),
+        (array(1, 5.0, (0.0, 0.5)), ["electrodes", "pull-back step E1, overlap"]),
+        (array(0), ["electrodes", "shortest exposure"]),
+    ],
+)
+def test_array_at_its_limits(plan: Plan, broken: list[str]) -> None:
+    """Number, exposures and steps pass at the limit itself; only a thin overlap warns instead of failing."""
+    checks = by_name(rules.array_checks(plan, PROTOCOL))
+    assert [n for n, c in checks.items() if not c.passed] == broken
+    for name, check in checks.items():
+        assert check.severity == ("warn" if name.endswith("overlap") else "hard")
+        assert check.source in PROTOCOL.sources.values()
+
+
+def test_a_shaft_may_not_leave_the_labels_at_all() -> None:
+    """0 passes, the least beyond fails, hard."""
+    inside, beyond = rules.labels_check("E1", 0.0), rules.labels_check("E1", EPS)
+    assert (inside.passed, beyond.passed, inside.severity, inside.unit) == (True, False, "hard", "mm")
+
+
 def test_no_field_is_no_coverage() -> None:
     """Nothing computed covers nothing: both fail."""
     checks = rules.coverage_checks(None, PROTOCOL)
@@ -312,7 +359,8 @@ def test_a_limit_without_a_source_is_called_ours() -> None:
     bare = PROTOCOL.model_copy(update={"sources": {}})
     coverage = PlacedCoverage(threshold_v_per_cm=500.0, tumour_percent=99.0, with_margin_percent=95.0)
     checks = [
-        *rules.placement_checks(PLAN, placement("E1", "E2"), bare),
+        *rules.placement_checks(PLAN, placement("E1", "E2"), bare, PLAN.sha256()),
+        *rules.array_checks(PLAN, bare),
         *rules.pair_checks(pair(), bare),
         *rules.pair_checks(pair(spacing_mm=40.0, voltage_v=0.0), bare),
         *rules.current_checks((pair(),), {("E1", "E2"): 12.0}, bare),

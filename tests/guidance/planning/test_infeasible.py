@@ -1,0 +1,67 @@
+"""What planning refuses before it searches, and the words for what a search cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from guidance.case.case import ASSUMED_ELIGIBLE, Case
+from guidance.planning.infeasible import Tally, reasons_before_search
+from guidance.protocol import PANCREAS_IRE_DEFAULT, Protocol
+from guidance.scene import ElectrodeDevice, SuiteDescription
+from tests.guidance.planning.test_risk import BUDGET, TURNED, registration
+
+
+def reasons(
+    case: Case, device: ElectrodeDevice | None = None, protocol: Protocol = PANCREAS_IRE_DEFAULT, **answers: bool
+) -> tuple[str, ...]:
+    """Return the reasons for a case with this electrode and these answers."""
+    device = device or ElectrodeDevice()
+    said = ASSUMED_ELIGIBLE.model_copy(update=answers)
+    description = case.description.model_copy(update={"device": device, "eligibility": said})
+    suite = SuiteDescription(device=device)
+    return reasons_before_search(replace(case, description=description), registration(TURNED, BUDGET), suite, protocol)
+
+
+def test_nothing_stands_against_the_usual_case(box_case: Case) -> None:
+    """The default electrode may be planned with."""
+    assert reasons(box_case) == ()
+
+
+def test_a_needle_that_would_buckle_at_the_skin_is_refused(box_case: Case) -> None:
+    """250 mm free bear 2 N, half of the critical load of about 4 N; 4 N are predicted. 150 mm bear them."""
+    (said,) = reasons(box_case, ElectrodeDevice(name="19 G electrode, 250 mm", usable_length_mm=250.0))
+    assert "buckle at the skin" in said
+    assert "4.0 N predicted, limit 2.1 N" in said and "250 mm" in said
+    gentle = Protocol(**{**PANCREAS_IRE_DEFAULT.model_dump(), "puncture_force_n": 2.0})
+    long = ElectrodeDevice(name="19 G electrode, 250 mm", usable_length_mm=250.0)
+    assert reasons(box_case, long, gentle) == ()
+    # As the fourth power of the diameter: a thinner needle of the usual length buckles as well.
+    assert "buckle" in reasons(box_case, ElectrodeDevice(diameter_mm=0.9))[0]
+
+
+def test_an_electrode_without_an_allowed_exposure_is_refused(box_case: Case) -> None:
+    """Only exposures longer than the pancreas allows: named, with the range."""
+    (said,) = reasons(box_case, ElectrodeDevice(exposures_mm=(25.0, 40.0)))
+    assert "no exposure from 5 to 20 mm" in said
+
+
+@pytest.mark.parametrize(("answer", "refused"), [("severe_ascites", True), ("metal_in_zone", False)])
+def test_absolute_contraindications_refuse_and_relative_ones_do_not(box_case: Case, answer: str, refused: bool) -> None:
+    """An absolute one is the reason; a relative one is none (the plan carries it as a warning)."""
+    said = reasons(box_case, **{answer: True})
+    assert len(said) == refused and all(r.startswith("not eligible: severe ascites") for r in said)
+
+
+def test_what_was_cut_at_the_labels_end_is_said() -> None:
+    """The count, and the sentence of the array that came nearest."""
+    tally = Tally()
+    for stage in ("corridors", "arrays", "arrays_scored", "arrays_refined"):
+        tally.add(stage, 5)
+    tally.cut("arrays_cut_unlabelled", 3.0, "far")
+    tally.cut("arrays_cut_unlabelled", 1.0, "near")
+    said = tally.reasons()
+    assert said[0].endswith("the one that came farthest fails on unlabelled")
+    assert "nearest miss, unlabelled: near" in said
+    assert "unlabelled 2" in said[-1]
