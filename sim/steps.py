@@ -25,6 +25,7 @@ from guidance.procedure.approval import Approval
 from guidance.procedure.execution import Execution
 from guidance.procedure.executor import execute as execute_plan
 from guidance.procedure.journal import Journal
+from guidance.procedure.resume import ended_execution
 from guidance.procedure.setpoints import SetpointLog
 from guidance.protocol import Protocol, named
 from guidance.verification.judge import judge
@@ -250,6 +251,11 @@ class SimulatedProcedure:
         approval = Approval.load(self.folder["approval.json"])
         with self._timed("execute"):
             journal, setpoints = Journal(self.folder.journal), SetpointLog()
+            ended = ended_execution(journal)
+            if ended is not None:  # the process before was killed before it could save what it had done
+                journal.close()
+                ended.save(self.folder["execution.json"])
+                return ended
             try:
                 execution = execute_plan(
                     plan,
@@ -297,13 +303,23 @@ class SimulatedProcedure:
         return read_image(path, frame="check")
 
     def verify(self) -> tuple[Placement, Verdict]:
-        """Scan, find and measure the needles, judge them; save `placement.json` and `verdict.json`."""
+        """Scan, find and measure the needles, judge them; save `placement.json` and `verdict.json`.
+
+        Raises:
+            InvalidInputError: The journal is not the one that the execution ended with.
+            RefusedError: No needle stands, or the check CT cannot be registered. An older verdict is gone then.
+        """
         if not any(needle.stands for needle in self.execution.needles):
             raise RefusedError("verify", ("no needle was inserted", *self.execution.reasons))
+        with Journal(self.folder.journal) as journal:
+            journal.verify(self.execution.journal_head)
+        for name in ("placement.json", "verdict.json"):  # what is refused now must not stand as passed
+            self.folder[name].unlink(missing_ok=True)
         check_ct = self.scan()
         placement, verdict = self.judge_image(check_ct)
-        truth = ProcedureTruth.load(self.folder.truth)
-        verdict = with_truth(verdict, self.saved_plan, placement, truth, self.case)
+        if self.folder.truth.exists():  # it decides nothing, and a verdict does without
+            truth = ProcedureTruth.load(self.folder.truth)
+            verdict = with_truth(verdict, self.saved_plan, placement, truth, self.case)
         placement.save(self.folder["placement.json"])
         verdict.save(self.folder["verdict.json"])
         return placement, verdict

@@ -104,8 +104,7 @@ def execute(
         progress("needles", 1.0)
     completed = not why and all(n.status is NeedleStatus.INSERTED for n in done.values())
     ended = clock.now_s()
-    journal.append("execution_ended", time_s=ended, completed=completed, reasons=why)
-    return Execution(
+    execution = Execution(
         plan_sha256=approved_sha256,
         completed=completed,
         reasons=tuple(why),
@@ -113,3 +112,6 @@ def execute(
         duration_s=ended - begun,
         journal_head=journal.head,
     )
+    # The whole record goes in: a process that is killed now leaves the journal, and nothing else.
+    journal.append("execution_ended", time_s=ended, completed=completed, execution=execution.model_dump(mode="json"))
+    return execution.model_copy(update={"journal_head": journal.head})

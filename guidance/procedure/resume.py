@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from guidance.procedure.execution import NeedleExecution, NeedleStatus
+from guidance.procedure.execution import Execution, NeedleExecution, NeedleStatus
 from guidance.procedure.journal import Journal, JournalEntry
 from guidance.procedure.steps import StepKind
 from kinematics.errors import RefusedError
@@ -108,6 +108,19 @@ def standing(journal: Journal, plan_sha256: str) -> Standing:
             "execute", (f"{halted}; look at the patient, then plan a new run ({_ids(needles)} standing)",)
         )
     return Standing(begun is not None, tuple(needles), begun or 0.0, arm)
+
+
+def ended_execution(journal: Journal) -> Execution | None:
+    """Return the execution that a journal says has ended, as it was recorded; None when none has.
+
+    Raises:
+        InvalidInputError: The journal's chain is broken.
+    """
+    journal.verify()
+    for entry in journal.entries():
+        if entry.kind == "execution_ended":
+            return Execution.model_validate({**entry.data["execution"], "journal_head": journal.head})
+    return None
 
 
 def _ids(needles: list[NeedleExecution]) -> str:

@@ -79,7 +79,7 @@ def _verdict(passed: bool) -> Verdict:
 def test_a_plan_shows_its_figures_or_its_reasons(plan: Plan) -> None:
     """Depth, clearance and probability; without a plan, why."""
     text = _text(show_plan, plan)
-    for figure in ("91.3", "aorta", "3.4", "0, 10", "1.23%", plan.sha256()[:16]):
+    for figure in ("91.3", "aorta", "3.4", "0, 10", "1.2 %", plan.sha256()[:16]):
         assert figure in text, figure
     none = Plan(status=PlanStatus.INFEASIBLE, reasons=("nothing clears it",), case_sha256="a", registration_sha256="b")
     assert "nothing clears it" in _text(show_plan, none)

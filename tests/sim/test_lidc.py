@@ -86,6 +86,7 @@ def test_it_is_a_case_that_says_where_it_comes_from(case: Case) -> None:
     """The checks of a case hold; source, licence, limits and every derived structure are told."""
     check_case(case)
     told = case.description.provenance
+    assert "assumed for the simulation" in told["eligibility"]
     assert {"source", "licence", "labels", "sides", "crop", "added", "tumour"} <= set(told)
     assert "MIT" in told["licence"] and "virtual" in told["tumour"] and "not labelled" in told["labels"]
     assert case.ct.voxels.dtype == np.int16 and case.labels.voxels.dtype == np.uint8

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from guidance.case.case import Case
+from guidance.case.case import ASSUMED_ELIGIBLE, Case
 from guidance.case.checks import check_case
 from guidance.case.landmarks import check_sides
 from kinematics.errors import InvalidInputError
@@ -100,3 +100,11 @@ def test_an_unknown_size_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="no such phantom size") as caught:
         make_phantom(1, "huge")
     assert all(size in str(caught.value.remedy) for size in SIZES)
+
+
+def test_the_answers_on_eligibility_are_said_to_be_invented() -> None:
+    """Nobody was asked: the case says so, and its skin mask is hashed as the other images are."""
+    case = make_phantom(2)
+    assert case.description.eligibility == ASSUMED_ELIGIBLE
+    assert "invented" in case.description.provenance["eligibility"]
+    assert case.description.body_sha256 == case.body.sha256()

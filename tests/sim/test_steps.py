@@ -19,6 +19,7 @@ from guidance.procedure.journal import Journal
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
 from kinematics.errors import InvalidInputError, RefusedError, StorageError
+from registration.volume import read_image, write_image
 from sim import steps as steps_module
 from sim.run_folder import RunSettings
 from sim.steps import SimulatedProcedure
@@ -365,3 +366,39 @@ def test_the_last_setpoints_are_saved_after_an_error_too(
         with pytest.raises(RefusedError, match="look at the patient|free it by hand"):
             SimulatedProcedure(half.folder.path).execute()
         assert half.folder.setpoints.read_bytes() == kept
+
+
+def test_an_execution_that_was_not_saved_is_taken_from_the_journal(done: SimulatedProcedure, tmp_path: Path) -> None:
+    """Killed after its last entry and before the file: the next `execute` saves the same record, and moves nothing."""
+    path = tmp_path / "killed"
+    shutil.copytree(done.folder.path, path)
+    before = (path / "execution.json").read_bytes()
+    entries = len(_entries(path))
+    (path / "execution.json").unlink()
+    again = SimulatedProcedure(path).execute()
+    assert again.completed
+    assert (path / "execution.json").read_bytes() == before
+    assert len(_entries(path)) == entries
+
+
+def test_a_refused_verification_leaves_no_verdict(done: SimulatedProcedure, tmp_path: Path) -> None:
+    """A journal cut short, or a check CT without fiducials, is refused; an older verdict does not stay as passed."""
+    path = tmp_path / "refused"
+    shutil.copytree(done.folder.path, path)
+    image = read_image(path / "ct_after.nii.gz", frame="check")
+    write_image(image.with_voxels(np.full_like(image.voxels, -1000)), path / "ct_after.nii.gz")
+    with pytest.raises(RefusedError, match="fiducials"):
+        SimulatedProcedure(path).verify()
+    assert not (path / "verdict.json").exists()
+    other = tmp_path / "cut"
+    shutil.copytree(done.folder.path, other)
+    for leftover in other.glob("journal.sqlite*"):
+        leftover.unlink()
+    with pytest.raises(InvalidInputError, match="journal does not end where the execution says"):
+        SimulatedProcedure(other).verify()
+    assert (other / "verdict.json").exists()
+
+
+def _entries(path: Path) -> tuple[object, ...]:
+    with Journal(path / "journal.sqlite") as journal:
+        return journal.entries()

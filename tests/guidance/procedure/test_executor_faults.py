@@ -342,3 +342,37 @@ def test_a_slow_control_loop_is_refused(procedure: SmallProcedure) -> None:
     with Journal.in_memory() as journal, pytest.raises(InvalidInputError, match="control period is too long"):
         procedure.run(suite, journal)
     assert suite.clock.now_s() == 0.0
+
+
+def test_a_stop_in_air_leaves_the_arm_and_the_needle_in_it(procedure: SmallProcedure) -> None:
+    """Aborted, but nothing stands: the arm does not move on its own with a stop latched, not even home."""
+    suite = procedure.suite(fidelity="fast")
+    inner = suite.arm.q_rad
+    with Journal.in_memory() as journal:
+        add, approaching = journal.append, []
+
+        def append(kind: str, **data: Any) -> str:
+            if data.get("step") == "approach":
+                approaching.append(True)
+            return add(kind, **data)
+
+        journal.append = append  # type: ignore[method-assign]
+        suite.arm.q_rad = lambda: inner() + (0.2 if approaching else 0.0)  # type: ignore[method-assign]
+        execution = procedure.run(suite, journal)
+        assert [e["step"] for e in events(journal, "step")][-1] == "approach"
+    assert execution.needles[0].status is NeedleStatus.ABORTED and not execution.needles[0].stands
+    assert suite.bedside._held is not None and suite.truth().needles == ()
+
+
+def test_without_a_way_to_the_needle_the_arm_stays_at_home(
+    procedure: SmallProcedure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing to park: the needle was loaded and the arm never left."""
+    from guidance.procedure import stepper
+
+    monkeypatch.setattr(stepper, "transfer_rows", lambda *_a, **_k: (np.zeros((0, 7)), "no way through the air"))
+    with Journal.in_memory() as journal:
+        execution = procedure.run(procedure.suite(fidelity="fast"), journal)
+        assert [e["step"] for e in events(journal, "step")] == ["load", "transfer"]
+    assert execution.reasons == ("E2: no way through the air",)
+    assert execution.needles[0].stops == ("no way through the air",)
