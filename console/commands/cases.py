@@ -28,7 +28,7 @@ def _show(case: Case, folder: Path, as_json: bool) -> int:
 def fetch(name: str, as_json: bool) -> int:
     """Fetch a public case into the cache, once; what an older version kept there is made anew."""
     from guidance.case.store import load_case
-    from sim.lidc import fetch as fetch_case
+    from sim.lidc.fetch import fetch as fetch_case
 
     with Bars() as bars:
         folder = case_folder(name)

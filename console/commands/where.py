@@ -9,7 +9,7 @@ from console.progress import Bars
 from guidance.case.case import Case
 from kinematics.errors import InvalidInputError
 from sim.cache import case_folder, is_kept
-from sim.lidc import NAMES as FETCHED
+from sim.lidc.fetch import NAMES as FETCHED
 
 
 def find_case(name: str, bars: Bars) -> tuple[Case, Path]:
@@ -25,7 +25,7 @@ def find_case(name: str, bars: Bars) -> tuple[Case, Path]:
     if name in FETCHED:
         folder = case_folder(name)
         if not is_kept(folder):
-            from sim.lidc import fetch
+            from sim.lidc.fetch import fetch
 
             fetch(name, progress=bars.progress)
         bars.note(f"case {name}: {folder}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from kinematics.arrays import FloatArray
 from registration.volume import Volume
-from sim.label_canvas import LabelCanvas
+from sim.lidc.label_canvas import LabelCanvas
 
 SPACING_MM = (0.8, 0.8, 2.5)
 SHAPE = (150, 130, 40)

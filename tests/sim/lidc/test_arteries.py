@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kinematics.errors import InvalidInputError
-from sim.arteries import OTHER, RENAL, RENAL_VEINS, SMA, VISCERAL, add_arteries
-from sim.label_canvas import lps_view
-from tests.sim.vessel_scene import Scene, grid_points_mm, make_scene, near_line, overlap
+from sim.lidc.arteries import OTHER, RENAL, RENAL_VEINS, SMA, VISCERAL, add_arteries
+from sim.lidc.label_canvas import lps_view
+from tests.sim.lidc.vessel_scene import Scene, grid_points_mm, make_scene, near_line, overlap
 
 LEFT_RENAL_VEIN = np.array([[-11.0, 20.0, 7.0], [4.0, 8.0, 8.0], [33.0, 30.0, 2.0]])
 

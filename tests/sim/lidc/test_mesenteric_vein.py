@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from kinematics.errors import InvalidInputError
-from sim.arteries import add_arteries
-from sim.mesenteric_vein import SMV, Tube, add_mesenteric_vein
-from tests.sim.vessel_scene import SMV as LINE
-from tests.sim.vessel_scene import SMV_R_MM, Scene, grid_points_mm, make_scene, near_line, overlap
+from sim.lidc.arteries import add_arteries
+from sim.lidc.mesenteric_vein import SMV, Tube, add_mesenteric_vein
+from tests.sim.lidc.vessel_scene import SMV as LINE
+from tests.sim.lidc.vessel_scene import SMV_R_MM, Scene, grid_points_mm, make_scene, near_line, overlap
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["left-handed", "right-handed"])

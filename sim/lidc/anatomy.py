@@ -15,13 +15,13 @@ from guidance.case.landmarks import check_densities, check_sides
 from guidance.case.roles import structure_of
 from kinematics.errors import InvalidInputError
 from registration.volume import Volume, read_image
-from sim.abdominal_wall import add_wall, cavity_mask
-from sim.arteries import add_arteries
-from sim.label_canvas import LabelCanvas
-from sim.lidc_source import CT, LABELS, TABLE, WHEEL
-from sim.mesenteric_vein import Tube, add_mesenteric_vein
-from sim.tumour_site import LESION_HU, TUMOUR, TumourSite, find_site, lesion_image
-from sim.unidentified import add_spine_remainder, add_unidentified
+from sim.lidc.abdominal_wall import add_wall, cavity_mask
+from sim.lidc.arteries import add_arteries
+from sim.lidc.label_canvas import LabelCanvas
+from sim.lidc.mesenteric_vein import Tube, add_mesenteric_vein
+from sim.lidc.source import CT, LABELS, TABLE, WHEEL
+from sim.lidc.tumour_site import LESION_HU, TUMOUR, TumourSite, find_site, lesion_image
+from sim.lidc.unidentified import add_spine_remainder, add_unidentified
 
 Progress = Callable[[str, float], None]
 

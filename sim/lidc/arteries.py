@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from kinematics.errors import InvalidInputError
-from sim.label_canvas import LabelCanvas, Mask, ellipsoid, lps_view
+from sim.lidc.label_canvas import LabelCanvas, Mask, ellipsoid, lps_view
 
 LUMEN_HU = 260
 """Measured on this CT: the aorta 399 HU, the renal veins 210-250 HU, the portal vein 151 HU."""

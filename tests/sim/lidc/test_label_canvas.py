@@ -7,7 +7,7 @@ import pytest
 
 from kinematics.errors import InvalidInputError
 from registration.volume import Volume
-from sim.label_canvas import LabelCanvas, depth_mm, ellipsoid, lps_view
+from sim.lidc.label_canvas import LabelCanvas, depth_mm, ellipsoid, lps_view
 
 
 def _canvas() -> LabelCanvas:

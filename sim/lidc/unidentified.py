@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from sim.abdominal_wall import NOT_FAT_HU
-from sim.label_canvas import LabelCanvas, Mask, depth_mm, ellipsoid
+from sim.lidc.abdominal_wall import NOT_FAT_HU
+from sim.lidc.label_canvas import LabelCanvas, Mask, depth_mm, ellipsoid
 
 COMPACT = "unidentified_compact"
 THIN = "unidentified"

@@ -32,8 +32,8 @@ def fetch(name: str, progress: Callable[[str, float], None] | None = None) -> Ca
         raise InvalidInputError("there is no such public case", value=name, remedy=f"use one of {', '.join(NAMES)}")
     from guidance.case.checks import check_case
     from guidance.case.store import save_case
-    from sim.lidc_case import derive, read_sources
-    from sim.lidc_source import source_files
+    from sim.lidc.anatomy import derive, read_sources
+    from sim.lidc.source import source_files
 
     tell = progress or _silent
     case = derive(name, read_sources(source_files(tell), tell), tell)

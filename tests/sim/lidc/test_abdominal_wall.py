@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from registration.volume import Volume
-from sim.abdominal_wall import WALL, add_wall, cavity_mask
-from sim.label_canvas import LabelCanvas
+from sim.lidc.abdominal_wall import WALL, add_wall, cavity_mask
+from sim.lidc.label_canvas import LabelCanvas
 
 CENTRE = np.array([3.0, -5.0])
 SKIN, OUTER, INNER = (105.0, 80.0), (88.0, 64.0), (77.0, 54.0)

@@ -17,13 +17,13 @@ from guidance.case.store import load_case
 from guidance.case.target import target_centroid_mm
 from kinematics.errors import InvalidInputError
 from registration.volume import Volume
-from sim.arteries import SMA, add_arteries
 from sim.cache import case_folder, is_kept
-from sim.label_canvas import LabelCanvas
-from sim.lidc import NAMES, fetch
-from sim.lidc_case import SourceImages, derive, read_sources
-from sim.lidc_source import SOURCES, source_files
-from sim.mesenteric_vein import SMV, add_mesenteric_vein
+from sim.lidc.anatomy import SourceImages, derive, read_sources
+from sim.lidc.arteries import SMA, add_arteries
+from sim.lidc.fetch import NAMES, fetch
+from sim.lidc.label_canvas import LabelCanvas
+from sim.lidc.mesenteric_vein import SMV, add_mesenteric_vein
+from sim.lidc.source import SOURCES, source_files
 
 BOX = (slice(130, 420), slice(185, 385), slice(0, 46))
 """The part of the CT that holds pancreas, kidneys, spleen and the vessels between them."""
@@ -298,7 +298,7 @@ def test_an_unknown_name_is_refused() -> None:
 def test_naming_the_cases_loads_nothing_heavy() -> None:
     """The command line reads `NAMES` at its start."""
     code = (
-        "import sys, sim.lidc; "
+        "import sys, sim.lidc.fetch; "
         "print([m for m in ('numpy', 'scipy', 'SimpleITK', 'numba', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import sim.lidc_source as source
+import sim.lidc.source as source
 from kinematics.errors import InvalidInputError, StorageError
-from sim.lidc_source import MEMBER_FOLDER, SourceFile, check_content, source_files, source_folder, take_out
+from sim.lidc.source import MEMBER_FOLDER, SourceFile, check_content, source_files, source_folder, take_out
 
 CONTENTS = {"cxr.nii.gz": b"an image", "mask.nii.gz": b"labels", "structures.csv": b"id,structure\n"}
 

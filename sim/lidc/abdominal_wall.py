@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from kinematics.arrays import FloatArray
 from registration.volume import Volume
-from sim.label_canvas import LabelCanvas, Mask, lps_view
+from sim.lidc.label_canvas import LabelCanvas, Mask, lps_view
 
 WALL = "abdominal_wall"
 HOW = "muscle between the skin's fat and the abdominal cavity, followed inward from the skin ray by ray"

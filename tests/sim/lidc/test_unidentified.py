@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from registration.volume import Volume
-from sim.label_canvas import LabelCanvas
-from sim.unidentified import COMPACT, GAS, SPINE, THIN, add_spine_remainder, add_unidentified
+from sim.lidc.label_canvas import LabelCanvas
+from sim.lidc.unidentified import COMPACT, GAS, SPINE, THIN, add_spine_remainder, add_unidentified
 
 SHAPE = (100, 90, 24)
 

@@ -7,8 +7,8 @@ import pytest
 
 from kinematics.errors import InvalidInputError
 from registration.volume import Volume
-from sim.label_canvas import LabelCanvas
-from sim.tumour_site import HEAD_MM, LESION_HU, TumourSite, find_site, lesion_image
+from sim.lidc.label_canvas import LabelCanvas
+from sim.lidc.tumour_site import HEAD_MM, LESION_HU, TumourSite, find_site, lesion_image
 
 
 def _canvas(half_mm: float = 13.0) -> LabelCanvas:

@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
-from sim.arteries import SMA
-from sim.label_canvas import LabelCanvas, Mask, lps_view
+from sim.lidc.arteries import SMA
+from sim.lidc.label_canvas import LabelCanvas, Mask, lps_view
 
 SMV = "superior_mesenteric_vein"
 PORTAL = "portal_vein_and_splenic_vein"

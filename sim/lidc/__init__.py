@@ -1,0 +1,1 @@
+"""The real case: a public CT with its labels, and what is added to them."""
