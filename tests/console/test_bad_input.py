@@ -220,7 +220,7 @@ class TestRun:
             save_case(phantom, case_folder(name))
             return phantom
 
-        monkeypatch.setattr("sim.lidc.fetch", fetch)
+        monkeypatch.setattr("sim.lidc.fetch.fetch", fetch)
         assert status_of(["case", "fetch", "lidc"]) == 0
         path = case_folder("lidc") / "case.json"
         new = path.read_text()
