@@ -150,7 +150,7 @@ class _Search:
             if chosen is not None:
                 break
         else:
-            reasons = (*self.tally.reasons(), *self._beyond_reach())
+            reasons = (*self.tally.reasons(), *self._depth_reason(), *self._beyond_reach())
             chosen = refused(reasons, self.case, self.registration, self.tally.counts)
         self.tell("plan: done", 1.0)
         return chosen
@@ -164,6 +164,16 @@ class _Search:
         ranked = self._refined(self._scored(candidates))
         self.tell("plan: risk", 0.5)
         return self._risk_judged(ranked)
+
+    def _depth_reason(self) -> tuple[str, ...]:
+        """Say what limits the depth, where that cut corridors."""
+        if not self.tally.counts["corridors_cut_length"]:
+            return ()
+        device = self.suite.device.usable_length_mm - HUB_ABOVE_SKIN_MM
+        why = f"one apnoea of {self.suite.gate.apnoea_s:g} s has no time for more"
+        if device <= self.limit_mm:
+            why = f"the needle is {self.suite.device.usable_length_mm:g} mm long"
+        return (f"paths deeper than {self.limit_mm:.0f} mm are cut: {why}",)
 
     def _beyond_reach(self) -> tuple[str, ...]:
         """Say whether an array exists that only the arm's place rules out, and where the arm should stand for it."""
