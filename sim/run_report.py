@@ -20,6 +20,7 @@ from guidance.report.dicom_export import write_dicom
 from guidance.report.inputs import ReportInputs
 from guidance.report.pdf import write_pdf
 from guidance.report.report import write_report
+from guidance.verification.judge import field_as_placed
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
 from kinematics.errors import StorageError
@@ -72,7 +73,7 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
         pictures=vessel_pictures(procedure.case),
         budget=procedure.settings.budget,
         version=procedure.settings.version,
-        placed_curve=result.coverage.curve if result is not None and placement is not None else (),
+        placed_curve=result.coverage.curve if result is not None and verdict is not None else (),
         refusal=refusal,
     )
     path = write_report(folder.path, inputs)
@@ -99,25 +100,14 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
 def field_of_run(
     procedure: SimulatedProcedure, plan: Plan | None, placement: Placement | None, verdict: Verdict | None
 ) -> TreatmentResult | None:
-    """Return the field of the needles as measured, or as planned when there is no placement; None without a plan."""
+    """Return the field of the needles as judged, or as planned when there is no verdict; None without a plan."""
     if plan is None or plan.status is not PlanStatus.OK:
         return None
-    lines = electrode_lines(plan, placement)
-    pairs = firing_pairs(plan, verdict)
-    if not pairs:
-        return None
-    grid = TreatmentGrid.around_target(procedure.case)
-    return predict(grid, lines, pairs, procedure.protocol.threshold_v_per_cm)
-
-
-def electrode_lines(plan: Plan, placement: Placement | None) -> list[ElectrodeLine]:
-    """Return the electrodes as measured, or as planned when there is no placement."""
-    if placement is None:
-        return [ElectrodeLine.of_plan(e, plan.device.radius_mm) for e in plan.electrodes]
-    planned = {e.id: e for e in plan.electrodes}
-    return [
-        ElectrodeLine.of_needle(n, planned[n.id], plan.device.radius_mm) for n in placement.needles if n.id in planned
-    ]
+    case, protocol = procedure.case, procedure.protocol
+    if placement is not None and verdict is not None:
+        return field_as_placed(plan, {n.id: n for n in placement.needles}, verdict.pairs, case, protocol)
+    lines = [ElectrodeLine.of_plan(e, plan.device.radius_mm) for e in plan.electrodes]
+    return predict(TreatmentGrid.around_target(case), lines, firing_pairs(plan), protocol.threshold_v_per_cm)
 
 
 def _optional(kind: type[V], path: Path) -> V | None:
