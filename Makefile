@@ -23,7 +23,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "[1/4] virtual environment"
 	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing; on Debian: apt-get install python3-venv"; exit 2; }
 	@echo "[2/4] packages, hash-checked (about 0.6 GB, once)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --require-hashes --only-binary=:all: -r requirements.lock | awk '/^Collecting/ {if (++n % 20 == 0) {printf "      %d packages found\n", n; fflush()}} /^Installing/ {printf "      installing %d packages\n", n; fflush()}'
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --no-deps --require-hashes --only-binary=:all: -r requirements.lock | awk '/^Collecting/ {if (++n % 20 == 0) {printf "      %d packages found\n", n; fflush()}} /^Installing/ {printf "      installing %d packages\n", n; fflush()}'
 	@echo "[3/4] needlework"
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet --no-deps --no-build-isolation --editable .
 	@echo "[4/4] compiling the inner loops (once)"
@@ -54,7 +54,7 @@ bench: setup
 campaign: setup
 	@$(BIN)/needlework campaign $(CASE) --trials $(TRIALS)
 
-# Renew the lock: needs uv. The lock holds hashes and no address.
+# Renew the lock: needs uv. The lock is complete (it is installed with --no-deps), holds hashes and no address.
 lock:
 	uv pip compile --quiet pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
 

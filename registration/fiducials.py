@@ -12,7 +12,7 @@ from scipy.ndimage import find_objects, map_coordinates
 
 from kinematics.arrays import FloatArray, read_only
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 AIR_HU = -1000.0
 _AIR_BELOW_HU = -500.0

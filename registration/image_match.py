@@ -13,7 +13,7 @@ from scipy.ndimage import binary_dilation
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from kinematics.frames import Transform
-from registration.volume import Volume, to_sitk
+from registration.images.volume import Volume, to_sitk
 
 METAL_HU = 1500.0
 _METAL_MARGIN_MM = 3.0

@@ -17,7 +17,7 @@ from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structur
 from guidance.case.roles import structure_of
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.tumour import Blob
 
 SIZES = {"small": (1.6, 1.6, 2.5), "full": (0.8, 0.8, 1.5)}

@@ -25,8 +25,8 @@ from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
 from kinematics.errors import StorageError
 from kinematics.value import Value
+from registration.images.volume import Volume, read_image
 from registration.registration import Registration
-from registration.volume import Volume, read_image
 from sim.run_folder import RunFolder
 from sim.steps import SimulatedProcedure
 

@@ -16,7 +16,7 @@ from guidance.case.case import Case, Tissue
 from guidance.scene import FiducialSet, SuiteDescription
 from kinematics.arrays import FloatArray
 from kinematics.frames import Transform
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.render import draw_cylinder, draw_sphere
 from sim.truth import PatientTruth, ProcedureTruth
 

@@ -35,8 +35,8 @@ from guidance.verification.verdict import Verdict
 from kinematics.errors import InvalidInputError, RefusedError, StorageError
 from registration.chain import register as register_chain
 from registration.fiducials import find_spheres
+from registration.images.volume import Volume, read_image, write_image
 from registration.registration import Registration
-from registration.volume import Volume, read_image, write_image
 from sim.beside_truth import with_truth
 from sim.run_folder import RunFolder, RunSettings
 from sim.scanner import check_scan, planning_scan

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinematics.arrays import FloatArray
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 SEMI_AXES_MM = (12.0, 9.0, 8.0)
 """About 24 × 18 × 16 mm."""

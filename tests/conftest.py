@@ -7,7 +7,7 @@ import pytest
 
 from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structure, Tissue
 from guidance.case.policy import Policy, PolicyKind
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 
 @pytest.fixture(scope="session")

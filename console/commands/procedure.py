@@ -162,8 +162,8 @@ def verify_run(run: Path, ct: Path | None, series: str | None, as_json: bool) ->
 
 
 def _verify_external(procedure: SimulatedProcedure, ct: Path, series: str | None) -> Verdict:
-    from registration.dicom_series import read_series
-    from registration.volume import read_image
+    from registration.images.dicom_series import read_series
+    from registration.images.volume import read_image
 
     image = read_series(ct, series, frame="check") if ct.is_dir() else read_image(ct, frame="check")
     placement, verdict = procedure.judge_image(image)

@@ -16,7 +16,7 @@ from guidance.case.case import Case, Tissue
 from guidance.protocol import named
 from kinematics.arrays import FloatArray, read_only
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 CELL_MM = 1.0
 ROOM_MM = 35.0

@@ -17,7 +17,7 @@ from guidance.ablation.line_charges import LineCharges, Pair, indexed
 from guidance.ablation.poisson import fast_shape
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 Progress = Callable[[str, float], None]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from registration.volume import Volume, to_sitk
+from registration.images.volume import Volume, to_sitk
 
 SKIN_HU = -300
 OPENING_MM = 4.0

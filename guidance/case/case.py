@@ -14,7 +14,7 @@ from guidance.case.policy import Policy
 from guidance.scene import ElectrodeDevice
 from kinematics.errors import InvalidInputError
 from kinematics.value import Value
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 
 class Tissue(StrEnum):

@@ -8,7 +8,7 @@ from guidance.case.case import Case
 from guidance.case.extent import labelled_span
 from guidance.case.target import target_points_mm
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 TARGET_SURROUND_MM = 10.0
 """The labels must reach this far beyond the tumour: what they do not cover is unknown, not free."""

@@ -13,8 +13,8 @@ from guidance.case.checks import check_case, check_same_grid
 from guidance.case.landmarks import check_sides
 from guidance.case.role_table import LARGEST_LABEL, RoleRow, read_roles
 from kinematics.errors import InvalidInputError
-from registration.dicom_series import read_series
-from registration.volume import Volume, read_image
+from registration.images.dicom_series import read_series
+from registration.images.volume import Volume, read_image
 
 LOWEST_HU, HIGHEST_HU = -1024, 32767
 AIR_HU = -500

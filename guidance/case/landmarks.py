@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 LEAST_MM = 5.0
 """Each pair of landmarks lies at least this far apart along its axis: their middles are 40 mm and more apart."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from guidance.case.case import Case, CaseDescription
 from kinematics.errors import InvalidInputError
-from registration.volume import read_image, write_image
+from registration.images.volume import read_image, write_image
 
 FILES = {"ct": "ct.nii.gz", "labels": "labels.nii.gz", "body": "body.nii.gz"}
 

@@ -17,7 +17,7 @@ from guidance.case.extent import SKIN_LAYER_MM, slice_axis
 from guidance.case.policy import PolicyKind
 from guidance.planning.plan import Clearance
 from kinematics.arrays import FloatArray
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 REACH_MM = 25.0
 """Structures farther than this from a shaft are not listed."""

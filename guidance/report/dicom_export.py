@@ -22,7 +22,7 @@ from guidance.case.case import Case
 from guidance.case.policy import PolicyKind
 from guidance.case.target import target_points_mm
 from kinematics.errors import StorageError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 Progress = Callable[[str, float], None]
 

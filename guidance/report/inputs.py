@@ -13,8 +13,8 @@ from guidance.procedure.execution import Execution
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
 from registration.budget import ErrorBudget
+from registration.images.volume import Volume
 from registration.registration import Registration
-from registration.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)

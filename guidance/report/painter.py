@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from kinematics.arrays import FloatArray
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 FAR = 1.0e9
 BISECTIONS = 3

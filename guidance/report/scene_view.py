@@ -22,7 +22,7 @@ from guidance.report.painter import Camera, Painting
 from guidance.report.slices import Picture, array_axis
 from kinematics.arrays import FloatArray
 from kinematics.frames import Transform
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 Rgb = tuple[float, float, float]
 SKIN: Rgb = (0.86, 0.72, 0.62)

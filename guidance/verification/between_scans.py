@@ -15,7 +15,7 @@ from kinematics.arrays import FloatArray
 from kinematics.errors import RefusedError
 from kinematics.frames import Transform
 from registration import accuracy, correspondence, fiducials, image_match, rigid
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 MATCH_TOLERANCE_MM = 2.0
 IMAGE_LIMIT_MM = 2.0

@@ -19,7 +19,7 @@ from guidance.case.case import Case
 from guidance.case.extent import SKIN_LAYER_MM, slice_axis
 from guidance.case.policy import PolicyKind
 from kinematics.arrays import FloatArray
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 REACH_MM = 25.0
 """Structures farther than this from the shaft's bounding box are not looked at."""

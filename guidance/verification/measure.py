@@ -23,7 +23,7 @@ from kinematics.arrays import FloatArray
 from kinematics.frames import Transform
 from kinematics.units import deg_from_rad
 from registration.accuracy import point_covariance
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 if TYPE_CHECKING:
     from guidance.planning.plan import Plan, PlannedElectrode

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from kinematics.arrays import FloatArray, read_only
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 METAL_HU = 2000
 """Above cortical bone, below the ceiling of a 12-bit scale (3071)."""

@@ -15,7 +15,7 @@ from guidance.scene import ElectrodeDevice
 from guidance.verification.metal_lines import MetalLine, find_metal_lines
 from kinematics.arrays import FloatArray, read_only
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 STATION_STEP_MM = 1.0
 DISC_MM = 2.1

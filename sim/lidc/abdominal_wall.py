@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from kinematics.arrays import FloatArray
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.lidc.label_canvas import LabelCanvas, Mask, lps_view
 
 WALL = "abdominal_wall"

@@ -14,7 +14,7 @@ from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structur
 from guidance.case.landmarks import check_densities, check_sides
 from guidance.case.roles import structure_of
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume, read_image
+from registration.images.volume import Volume, read_image
 from sim.lidc.abdominal_wall import add_wall, cavity_mask
 from sim.lidc.arteries import add_arteries
 from sim.lidc.label_canvas import LabelCanvas

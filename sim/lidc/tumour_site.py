@@ -10,7 +10,7 @@ from scipy import ndimage, signal
 
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.lidc.label_canvas import LabelCanvas, Mask, ellipsoid
 from sim.lidc.mesenteric_vein import SMV
 from sim.tumour import Blob, blob_mask

@@ -15,8 +15,8 @@ import pytest
 from console.cli import status_of
 from guidance.case.case import ASSUMED_ELIGIBLE, Case
 from guidance.case.store import save_case
+from registration.images.volume import Volume, read_image, write_image
 from registration.tracking.port import TrackerSample
-from registration.volume import Volume, read_image, write_image
 from sim.cache import case_folder
 from sim.phantom import make_phantom
 from sim.suite import Suite

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from kinematics.frames import Transform
 from kinematics.value import Value
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.truth import NeedleTruth
 
 ROOMS = ("kinematics", "registration", "guidance", "sim", "console")

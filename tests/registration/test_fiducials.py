@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from kinematics.errors import InvalidInputError
 from registration.fiducials import find_spheres
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 SKIN_Y = 30.0
 FIRST_MM = np.array([-4.3, 2.1, -7.7])

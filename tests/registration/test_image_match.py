@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from kinematics.errors import InvalidInputError
 from kinematics.frames import Transform
 from registration.image_match import refine
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 CENTRE = np.array([4.0, -3.0, 6.0])
 RADIUS = 35.0

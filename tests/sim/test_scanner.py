@@ -12,7 +12,7 @@ from guidance.scene import SuiteDescription
 from guidance.verification.needles_in_ct import find_needles
 from kinematics.frames import Transform
 from registration.fiducials import find_spheres
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.render import draw_cylinder, draw_sphere
 from sim.scanner import STEEL_HU, check_scan, planning_scan
 from sim.truth import NeedleTruth, PatientTruth, ProcedureTruth

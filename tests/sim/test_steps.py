@@ -19,7 +19,7 @@ from guidance.procedure.journal import Journal
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
 from kinematics.errors import InvalidInputError, RefusedError, StorageError
-from registration.volume import read_image, write_image
+from registration.images.volume import read_image, write_image
 from sim import steps as steps_module
 from sim.run_folder import RunSettings
 from sim.steps import SimulatedProcedure

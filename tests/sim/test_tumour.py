@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.tumour import BUMP, SEMI_AXES_MM, Blob, blob_mask
 
 

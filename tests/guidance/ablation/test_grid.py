@@ -13,7 +13,7 @@ from guidance.ablation.grid import TreatmentGrid
 from guidance.case.case import Case
 from guidance.case.target import target_centroid_mm, target_points_mm
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 
 def _moved(case: Case, rotation: np.ndarray, shift_mm: np.ndarray) -> Case:

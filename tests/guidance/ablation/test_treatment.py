@@ -15,7 +15,7 @@ from guidance.ablation.treatment import coverage_of, predict
 from guidance.case.case import Case
 from guidance.case.target import target_centroid_mm
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 from tests.guidance.ablation.ellipsoid import RADIUS_MM, TRIANGLE, askew, electrodes, grid, polygon
 
 GRID = grid()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from guidance.case.body import body_mask
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 CENTRE = (5.0, -8.0)
 SEMI = (60.0, 42.0)

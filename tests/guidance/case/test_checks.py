@@ -11,7 +11,7 @@ from guidance.case.case import Case, CaseDescription
 from guidance.case.checks import TARGET_SURROUND_MM, check_case, check_same_grid
 from guidance.case.roles import structure_of
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 
 def _with_labels(case: Case, voxels: np.ndarray) -> Case:

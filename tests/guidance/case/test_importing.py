@@ -14,7 +14,7 @@ from guidance.case.case import ASSUMED_ELIGIBLE, Case
 from guidance.case.importing import import_case
 from guidance.report.dicom_export import SeriesNames, write_series
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume, to_sitk, write_image
+from registration.images.volume import Volume, to_sitk, write_image
 from sim.phantom import make_phantom
 
 GOOD = ASSUMED_ELIGIBLE.model_dump()

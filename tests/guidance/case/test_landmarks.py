@@ -8,7 +8,7 @@ import pytest
 from guidance.case.case import Case
 from guidance.case.landmarks import check_densities, check_sides
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.phantom import make_phantom
 
 

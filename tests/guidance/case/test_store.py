@@ -11,7 +11,7 @@ import pytest
 from guidance.case.case import Case, is_of_older_form
 from guidance.case.store import FILES, load_case, save_case
 from kinematics.errors import InvalidInputError
-from registration.volume import read_image, write_image
+from registration.images.volume import read_image, write_image
 
 
 def test_round_trip_keeps_every_byte_and_the_geometry(box_case: Case, tmp_path: Path) -> None:

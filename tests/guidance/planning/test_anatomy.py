@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from guidance.case.case import Case
 from guidance.planning.anatomy import FAR_MM, build_anatomy, distance_mm, grid_axes
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 RADIUS_MM = 0.535
 

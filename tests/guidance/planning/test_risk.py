@@ -101,7 +101,7 @@ def test_bending_and_breathing_reach_the_tip(anatomy: Anatomy) -> None:
 
 def test_risk_is_the_same_wherever_the_scene_lies(box_case: Case, anatomy: Anatomy) -> None:
     """Patient and registration moved together: the same draws touch in the same cases."""
-    from registration.volume import Volume
+    from registration.images.volume import Volume
 
     rotation = Rotation.from_rotvec([-0.3, 0.2, 0.4]).as_matrix()
     move = np.eye(4)

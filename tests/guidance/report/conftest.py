@@ -31,8 +31,8 @@ from guidance.verification.verdict import (
 )
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
+from registration.images.volume import Volume
 from registration.registration import FiducialResult, Registration, TrePrediction
-from registration.volume import Volume
 
 DOWN = np.array([0.0, 1.0, 0.0])
 SHIFT = np.array([0.9, 0.0, -0.4])

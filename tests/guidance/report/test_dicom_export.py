@@ -11,8 +11,8 @@ from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structur
 from guidance.case.policy import Policy, PolicyKind
 from guidance.report.dicom_export import NOTICE, write_check_series, write_dicom
 from kinematics.errors import StorageError
-from registration.dicom_series import read_series
-from registration.volume import Volume
+from registration.images.dicom_series import read_series
+from registration.images.volume import Volume
 
 
 @pytest.fixture(scope="module")

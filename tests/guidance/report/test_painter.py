@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from guidance.report.painter import FAR, Camera, Painting, march
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 

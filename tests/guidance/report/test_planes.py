@@ -15,7 +15,7 @@ from guidance.report.planes import (
     sample_image,
     sample_labels,
 )
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 UNIT = st.tuples(*[st.floats(-1.0, 1.0) for _ in range(3)]).filter(lambda v: np.linalg.norm(v) > 0.1)
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 SPACING_MM = np.array([0.7, 0.7, 1.0])
 FINE = np.array([5, 5, 7])

@@ -17,7 +17,7 @@ from guidance.verification.placement import Placement, PlacementStatus
 from kinematics.errors import RefusedError
 from registration.accuracy import point_covariance, radial_p95
 from registration.fiducials import find_spheres
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.scanner import check_scan, planning_scan
 from sim.truth import PatientTruth, ProcedureTruth
 from tests.guidance.verification import standing

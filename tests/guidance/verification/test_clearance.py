@@ -20,7 +20,7 @@ from guidance.verification.clearance import (
     forbidden_clearances,
     least_clearance,
 )
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 AFFINE = np.array([[0.8, 0, 0, -10.0], [0, -0.9, 0, 25.0], [0, 0, 2.5, 3.0], [0, 0, 0, 1.0]])
 

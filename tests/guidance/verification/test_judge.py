@@ -23,7 +23,7 @@ from guidance.verification.placement import FoundNeedle, ImageAgreement, Placeme
 from guidance.verification.verdict import Check, Verdict
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
-from registration.volume import Volume
+from registration.images.volume import Volume
 from tests.guidance.verification import standing
 
 PROTOCOL = named("pancreas-ire-default")

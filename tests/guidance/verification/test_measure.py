@@ -12,7 +12,7 @@ import pytest
 from guidance.verification.measure import electrode_errors, measure
 from guidance.verification.placement import Placement, PlacementStatus
 from kinematics.errors import RefusedError
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.scanner import check_scan, planning_scan
 
 _spec = importlib.util.spec_from_file_location("standing", Path(__file__).parent / "standing.py")

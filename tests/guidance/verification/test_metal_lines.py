@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from guidance.verification.metal_lines import MAX_METAL_VOXELS, MetalLine, find_metal_lines
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 SHAPE = (110, 100, 130)
 AFFINE = np.array([[0.7, 0, 0, -31.0], [0, -0.8, 0, 47.0], [0, 0, 1.0, -220.0], [0, 0, 0, 1.0]])

@@ -13,7 +13,7 @@ from guidance.scene import ElectrodeDevice
 from guidance.verification.metal_lines import find_metal_lines
 from guidance.verification.needles_in_ct import find_needles
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 _spec = importlib.util.spec_from_file_location("needle_image", Path(__file__).parent / "needle_image.py")
 needle_image = importlib.util.module_from_spec(_spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.lidc.abdominal_wall import WALL, add_wall, cavity_mask
 from sim.lidc.label_canvas import LabelCanvas
 

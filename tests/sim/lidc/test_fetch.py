@@ -16,7 +16,7 @@ from guidance.case.policy import PolicyKind
 from guidance.case.store import load_case
 from guidance.case.target import target_centroid_mm
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.cache import case_folder, is_kept
 from sim.lidc.anatomy import SourceImages, derive, read_sources
 from sim.lidc.arteries import SMA, add_arteries

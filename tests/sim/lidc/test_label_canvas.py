@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.lidc.label_canvas import LabelCanvas, depth_mm, ellipsoid, lps_view
 
 

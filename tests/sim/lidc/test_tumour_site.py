@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.lidc.label_canvas import LabelCanvas
 from sim.lidc.tumour_site import HEAD_MM, LESION_HU, TumourSite, find_site, lesion_image
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.lidc.label_canvas import LabelCanvas
 from sim.lidc.unidentified import COMPACT, GAS, SPINE, THIN, add_spine_remainder, add_unidentified
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from kinematics.arrays import FloatArray
-from registration.volume import Volume
+from registration.images.volume import Volume
 from sim.lidc.label_canvas import LabelCanvas
 
 SPACING_MM = (0.8, 0.8, 2.5)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kinematics.errors import InvalidInputError, StorageError
-from registration.nifti_file import HEADER_BYTES, fault, written_whole
-from registration.volume import Volume, read_image, write_image
+from registration.images.nifti_file import HEADER_BYTES, fault, written_whole
+from registration.images.volume import Volume, read_image, write_image
 
 VOLUME = Volume(
     np.random.default_rng(0).integers(-1000, 1000, (31, 27, 19)).astype(np.int16), np.diag([1.0, 1.5, 2.0, 1.0])

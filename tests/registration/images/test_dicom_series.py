@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from guidance.report.dicom_export import SeriesNames, write_series
 from kinematics.errors import InvalidInputError
-from registration.dicom_series import list_series, read_series
-from registration.volume import Volume, from_sitk
+from registration.images.dicom_series import list_series, read_series
+from registration.images.volume import Volume, from_sitk
 
 NAMES = SeriesNames("phantom", "study", "test", 1)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume
+from registration.images.volume import Volume
 
 POSITION_TOLERANCE_MM = 0.05
 ORIENTATION_TOLERANCE = 1e-4

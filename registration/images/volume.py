@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kinematics.arrays import FloatArray, read_only
 from kinematics.durable import write_via
 from kinematics.errors import InvalidInputError
-from registration.nifti_file import fault, is_nifti, written_whole
+from registration.images.nifti_file import fault, is_nifti, written_whole
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from kinematics.errors import InvalidInputError
-from registration.volume import Volume, read_image, write_image
+from registration.images.volume import Volume, read_image, write_image
 
 
 def _oblique() -> Volume:

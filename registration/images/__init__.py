@@ -1,0 +1,1 @@
+"""Images with their geometry: the volume, image files, DICOM series."""
