@@ -18,8 +18,8 @@ from kinematics.frames import Transform
 from registration import accuracy, correspondence, rigid
 from registration.budget import ErrorBudget
 from registration.calibration.robot_tracker import budget_covariance
-from registration.fiducials import FoundSphere
 from registration.registration import FiducialResult, Registration, TrePrediction
+from registration.sphere import FoundSphere
 from registration.tracking.port import TrackerSample, fresh
 
 IDEAL_P95_MM = 1.0

@@ -12,8 +12,8 @@ from registration import accuracy
 from registration.budget import ErrorBudget
 from registration.calibration.robot_tracker import moved
 from registration.chain import register
-from registration.fiducials import FoundSphere
 from registration.registration import Registration
+from registration.sphere import FoundSphere
 from registration.tracking.port import TrackerSample
 
 LAYOUT = np.array([[110, 20, -30], [60, -90, 10], [-20, -130, 45], [-70, -100, -60], [95, -40, 80], [10, -125, -20.0]])
