@@ -31,7 +31,8 @@ def outlines(mask: NDArray[np.bool_]) -> list[tuple[int, FloatArray]]:
     flat = mask.any(axis=2)
     if not flat.any():
         return []
-    spans = [np.flatnonzero(side) for side in (flat.any(axis=1), flat.any(axis=0), mask.any(axis=(0, 1)))]
+    sides = (flat.any(axis=1), flat.any(axis=0), mask.any(axis=0).any(axis=0))
+    spans = [np.flatnonzero(side) for side in sides]
     low = np.array([span[0] for span in spans])
     part = mask[tuple(slice(span[0], span[-1] + 1) for span in spans)]
     padded = np.pad(part, ((1, 1), (1, 1), (0, 0)))
@@ -57,12 +58,10 @@ def _corners(padded: NDArray[np.bool_]) -> tuple[IntArray, IntArray, IntArray]:
     single = np.argwhere(a ^ b ^ c ^ d)
     rising = np.argwhere(a & d & ~b & ~c)
     falling = np.argwhere(b & c & ~a & ~d)
-    zeros, ones = (lambda n: np.zeros(n, np.int64)), (lambda n: np.ones(n, np.int64))
-    r, f = len(rising), len(falling)
     corners = np.concatenate([single, rising, rising, falling, falling])
-    along_i = np.concatenate([zeros(len(single)), zeros(r), ones(r), zeros(f), ones(f)])
-    along_j = np.concatenate([zeros(len(single)), zeros(r), ones(r), ones(f), zeros(f)])
-    return corners, along_i, along_j
+    counts = [len(single), len(rising), len(rising), len(falling), len(falling)]
+    # A rising pair turns left-and-down, then right-and-up; a falling one left-and-up, then right-and-down.
+    return corners, np.repeat([0, 0, 1, 0, 1], counts), np.repeat([0, 0, 1, 1, 0], counts)
 
 
 def _partners(order: IntArray) -> list[int]:

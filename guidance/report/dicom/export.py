@@ -120,10 +120,11 @@ def _names(description: CaseDescription, case: Case) -> SeriesNames:
 
 
 def _uid(known: dict[str, str], key: str) -> str | None:
+    from pydicom.config import IGNORE
     from pydicom.uid import UID
 
     value = known.get(key)
-    if value and not UID(value).is_valid:
+    if value and not UID(value, validation_mode=IGNORE).is_valid:
         raise InvalidInputError(
             f"the case's {key} is not a DICOM UID", value=value, remedy="import the case again from its series"
         )

@@ -45,8 +45,8 @@ def slices_round_target(case: Case) -> tuple[int, int]:
     """Return the first slice, and the one after the last, that lie within 30 mm of the target."""
     index = case.ct.indices(target_points_mm(case))[:, 2]
     pad = PLAN_MARGIN_MM / case.ct.spacing_mm[2]
-    first = int(max(0, np.floor(index.min() - pad)))
-    return first, int(min(case.ct.shape[2], np.ceil(index.max() + pad) + 1))
+    low, high = np.round((index.min() - pad, index.max() + pad), 6)
+    return int(max(0, np.floor(low))), int(min(case.ct.shape[2], np.ceil(high) + 1))
 
 
 def marked_parts(case: Case, grid: Volume, first: int, last: int, lesion: Volume | None) -> tuple[MarkedPart, ...]:

@@ -55,7 +55,8 @@ def made_uid(*marks: str) -> str:
     """Return the UID that belongs to these texts, always the same."""
     from pydicom.uid import generate_uid
 
-    return str(generate_uid(entropy_srcs=[FORM, *marks]))
+    # The library strings its sources together: without their lengths, "ab", "c" and "a", "bc" would be one.
+    return str(generate_uid(entropy_srcs=[FORM, *(f"{len(m)}:{m}" for m in marks)]))
 
 
 def new_object(names: SeriesNames, sop_class: str, modality: str, series_mark: str, instance_mark: str = "1") -> Any:
@@ -129,8 +130,10 @@ def code(concept: Any) -> Any:
     from pydicom.dataset import Dataset
 
     item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = concept.value, concept.scheme_designator, (
-        concept.meaning
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = (
+        concept.value,
+        concept.scheme_designator,
+        (concept.meaning),
     )
     return item
 

@@ -116,6 +116,8 @@ def _without_clock(segmentation: Any, organization_uid: str) -> None:
     """Replace what the library takes from the clock and from chance, so that the same input gives the same bytes."""
     segmentation.ContentDate = segmentation.SeriesDate = segmentation.InstanceCreationDate = DATE
     segmentation.ContentTime = segmentation.SeriesTime = segmentation.InstanceCreationTime = TIME
+    for equipment in segmentation.ContributingEquipmentSequence:
+        equipment.ContributionDateTime = DATE + TIME
     segmentation.DimensionOrganizationSequence[0].DimensionOrganizationUID = organization_uid
     for index in segmentation.DimensionIndexSequence:
         index.DimensionOrganizationUID = organization_uid

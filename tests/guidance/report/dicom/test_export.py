@@ -1,125 +1,142 @@
-"""What is written as DICOM says the same in other readers, and says that it is for research."""
+"""A run's folder of DICOM: whole or not at all, the same bytes each time, and true to where the case came from."""
 
 from __future__ import annotations
 
-import highdicom
+import resource
+import time
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
 
-from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structure
-from guidance.case.policy import Policy, PolicyKind
-from guidance.report.dicom_export import NOTICE, write_check_series, write_dicom
-from kinematics.errors import StorageError
+from guidance.report.dicom.export import write_dicom
+from kinematics.errors import InvalidInputError, StorageError
 from registration.images.dicom_series import read_series
 from registration.images.volume import Volume
+from tests.guidance.report.dicom.conftest import with_provenance
 
 
-@pytest.fixture(scope="module")
-def case():
-    """A small asymmetric case on left-handed axes, as the real one has."""
-    rng = np.random.default_rng(4)
-    affine = np.diag([1.5, -1.4, 2.5, 1.0])
-    affine[:3, 3] = (-40.0, 60.0, -300.0)
-    ct = rng.normal(40, 20, (50, 46, 40)).astype(np.int16)
-    labels = np.zeros(ct.shape, np.uint8)
-    labels[20:27, 18:23, 17:21] = 3
-    labels[30:33, 5:40, 10:30] = 1
-    labels[5:9, 5:9, 15:20] = 2
-    structures = (
-        Structure(name="vessel", label=1, policy=Policy(kind=PolicyKind.FORBIDDEN, clearance_mm=2.0)),
-        Structure(name="liver", label=2, policy=Policy(kind=PolicyKind.COSTLY, price=1.0)),
-        Structure(name="tumour", label=3, policy=Policy(kind=PolicyKind.FREE)),
+def write_again(written, folder: Path) -> tuple[Path, ...]:
+    """Write the same objects once more."""
+    return write_dicom(
+        folder,
+        case=written.case,
+        planning_ct=written.case.ct,
+        registration=written.registration,
+        check_ct=written.check_ct,
+        placement=written.placement,
+        lesion=written.lesion,
     )
-    description = CaseDescription(
-        name="t",
-        ct_sha256="a",
-        labels_sha256="b",
-        structures=structures,
-        target="tumour",
-        body_sha256="",
-        eligibility=ASSUMED_ELIGIBLE,
+
+
+def test_all_that_there_is(written):
+    """Two series and five objects; the check series holds the whole check CT."""
+    assert sorted(p.name for p in written.folder.iterdir()) == [
+        "check",
+        "check_to_planning.dcm",
+        "fiducials.dcm",
+        "planning",
+        "planning_to_robot.dcm",
+        "segmentation.dcm",
+        "structures.dcm",
+    ]
+    again = read_series(written.folder / "check", frame="check")
+    assert np.array_equal(np.sort(again.voxels, axis=None), np.sort(written.check_ct.voxels, axis=None))
+
+
+def test_same_inputs_same_bytes(written, tmp_path):
+    """Every file is the same to the byte, and holds nothing of today; a second write replaces the first."""
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "dicom" / "old.dcm").write_text("of an older run")
+    write_again(written, tmp_path / "dicom")
+    files = [p.relative_to(written.folder) for p in written.folder.rglob("*.dcm")]
+    assert sorted(files) == sorted(p.relative_to(tmp_path / "dicom") for p in (tmp_path / "dicom").rglob("*.dcm"))
+    today = time.strftime("%Y%m%d").encode()
+    for name in files:
+        content = (tmp_path / "dicom" / name).read_bytes()
+        assert content == (written.folder / name).read_bytes(), name
+        assert today not in content
+
+
+def test_without_a_check_ct(written, tmp_path):
+    """A run that stopped before: what there is, and nothing that names a check CT."""
+    paths = write_dicom(tmp_path / "d", case=written.case, planning_ct=written.case.ct)
+    assert [p.name for p in paths] == ["planning", "segmentation.dcm", "structures.dcm"]
+
+
+def test_a_refused_registration_is_not_handed_on(written, tmp_path):
+    """The fiducials are shown; where the robot would be is not."""
+    refused = written.registration.model_copy(update={"accepted": False, "reasons": ("too far",)})
+    paths = write_dicom(tmp_path / "d", case=written.case, planning_ct=written.case.ct, registration=refused)
+    assert [p.name for p in paths] == ["fiducials.dcm", "planning", "segmentation.dcm", "structures.dcm"]
+
+
+def test_uids_of_the_scanner_are_kept(written, tmp_path):
+    """Patient, study and frame of reference of the series that the case came from stand in every object."""
+    case = with_provenance(
+        written.case,
+        frame_of_reference_uid="1.2.3.4",
+        study_instance_uid="1.2.3.5",
+        patient_id="P7",
+        patient_name="A^B",
     )
-    body = Volume(np.ones(ct.shape, np.uint8), affine)
-    return Case(description, Volume(ct, affine), Volume(labels, affine), body)
+    write_dicom(
+        tmp_path / "d",
+        case=case,
+        planning_ct=case.ct,
+        registration=written.registration,
+        check_ct=written.check_ct,
+        placement=written.placement,
+    )
+    for path in (tmp_path / "d").rglob("*.dcm"):
+        data = pydicom.dcmread(path)
+        assert (data.StudyInstanceUID, data.PatientID, data.PatientName) == ("1.2.3.5", "P7", "A^B"), path.name
+    planning = pydicom.dcmread(tmp_path / "d" / "planning" / "0001.dcm")
+    assert planning.FrameOfReferenceUID == "1.2.3.4"
+    assert pydicom.dcmread(tmp_path / "d" / "check" / "0001.dcm").FrameOfReferenceUID != "1.2.3.4"
+    fiducials = pydicom.dcmread(tmp_path / "d" / "fiducials.dcm")
+    assert fiducials.FiducialSetSequence[0].FrameOfReferenceUID == "1.2.3.4"
 
 
-def segments(path):
-    """Each segment's voxels as LPS points, by label, read with highdicom."""
-    seg = highdicom.seg.segread(path)
-    found = {}
-    for number in seg.segment_numbers:
-        points = set()
-        frames = seg.PerFrameFunctionalGroupsSequence
-        pixels = seg.pixel_array.reshape(len(frames), seg.Rows, seg.Columns)
-        shared = seg.SharedFunctionalGroupsSequence[0]
-        spacing = [float(v) for v in shared.PixelMeasuresSequence[0].PixelSpacing]
-        axes = np.array([float(v) for v in shared.PlaneOrientationSequence[0].ImageOrientationPatient])
-        for frame, image in zip(frames, pixels, strict=True):
-            if frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber != number:
-                continue
-            origin = np.array([float(v) for v in frame.PlanePositionSequence[0].ImagePositionPatient])
-            for r, c in np.argwhere(image):
-                point = origin + c * spacing[1] * axes[:3] + r * spacing[0] * axes[3:]
-                points.add(tuple(np.round(point, 2)))
-        found[seg.get_segment_description(number).segment_label] = points
-    return found
+def test_a_uid_that_is_none_is_refused(written, tmp_path):
+    """A frame of reference that cannot be one is named, not replaced."""
+    case = with_provenance(written.case, frame_of_reference_uid="planning CT")
+    with pytest.raises(InvalidInputError, match="frame_of_reference_uid is not a DICOM UID"):
+        write_dicom(tmp_path / "d", case=case, planning_ct=case.ct)
+    assert not (tmp_path / "d").exists()
 
 
-def test_segmentation_and_series_round_trip(case, tmp_path):
-    """Target, lesion and forbidden structures come back at their LPS points; series and SEG share a frame."""
-    lesion_affine = np.diag([1.2, 1.2, 1.2, 1.0])
-    lesion_affine[:3, 3] = case.ct.points_mm((18, 30, 15))
-    lesion = Volume(np.ones((14, 12, 10), np.uint8), lesion_affine)
-    check = Volume(case.ct.voxels, case.ct.affine, "check")
-    paths = write_dicom(tmp_path / "dicom", case=case, check_ct=check, lesion=lesion)
-    assert [p.name for p in paths] == ["planning", "check", "segmentation.dcm"]
-    found = segments(paths[2])
-    assert set(found) == {"tumour", "ablation zone", "vessel"}
-    planning = read_series(paths[0])
-    for name, label in (("tumour", 3), ("vessel", 1)):
-        points = case.labels.points_mm(np.argwhere(case.labels.voxels == label))
-        low, high = planning.points_mm((0, 0, 0)), planning.points_mm(np.array(planning.shape) - 1)
-        inside = (points[:, 2] >= min(low[2], high[2]) - 0.1) & (points[:, 2] <= max(low[2], high[2]) + 0.1)
-        assert found[name] == {tuple(np.round(p, 2)) for p in points[inside]}
-    inside_lesion = np.array(sorted(found["ablation zone"]))
-    index = lesion.indices(inside_lesion)
-    assert (index > -0.51).all()
-    assert (index < np.array(lesion.shape) - 0.49).all()
-    volume_mm3 = len(inside_lesion) * float(np.prod(case.ct.spacing_mm))
-    assert volume_mm3 == pytest.approx(1.2**3 * lesion.voxels.sum(), rel=0.25)
-    seg = pydicom.dcmread(paths[2])
-    slice_ = pydicom.dcmread(next(paths[0].glob("*.dcm")))
-    assert seg.FrameOfReferenceUID == slice_.FrameOfReferenceUID
-    assert slice_.FrameOfReferenceUID != pydicom.dcmread(next(paths[1].glob("*.dcm"))).FrameOfReferenceUID
-    assert "RESEARCH ONLY" in seg.ContentDescription
-    assert NOTICE in slice_.StudyDescription
-    assert np.array_equal(np.sort(read_series(paths[1], frame="check").voxels.ravel()), np.sort(check.voxels.ravel()))
+def test_another_grid_is_refused(written, tmp_path):
+    """Labels are never laid on an image by index."""
+    other = Volume(written.case.ct.voxels, np.diag([1.0, 1.0, 1.0, 1.0]))
+    with pytest.raises(InvalidInputError, match="not on the grid"):
+        write_dicom(tmp_path / "d", case=written.case, planning_ct=other)
 
 
-def test_same_inputs_same_bytes(case, tmp_path):
-    """The CT series are the same to the byte; a second write replaces the first."""
-    write_dicom(tmp_path / "a", case=case)
-    write_dicom(tmp_path / "b", case=case)
-    write_dicom(tmp_path / "b", case=case)
-    names = sorted(p.name for p in (tmp_path / "a" / "planning").iterdir())
-    assert names == sorted(p.name for p in (tmp_path / "b" / "planning").iterdir())
-    for name in names:
-        assert (tmp_path / "a" / "planning" / name).read_bytes() == (tmp_path / "b" / "planning" / name).read_bytes()
-
-
-def test_a_refusing_disk_leaves_nothing(case, tmp_path):
+def test_a_refusing_disk_leaves_nothing(written, tmp_path):
     """A folder that cannot be made is one clear error, and nothing is left beside it."""
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with pytest.raises(StorageError):
-        write_dicom(blocked / "dicom", case=case)
+        write_again(written, blocked / "dicom")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_write_check_series(tmp_path):
-    """A whole volume goes out as a series that reads back the same."""
-    volume = Volume(np.arange(4 * 5 * 3, dtype=np.int16).reshape(4, 5, 3), np.diag([0.7, 0.7, 1.0, 1.0]), "check")
-    again = read_series(write_check_series(volume, tmp_path / "s"), frame="check")
-    assert again.same_grid(volume, 1e-6)
-    assert np.array_equal(again.voxels, volume.voxels)
+@pytest.mark.parametrize("most_bytes", [2_000, 9_000])
+def test_a_disk_that_fills_up_is_said_in_one_line(written, tmp_path, most_bytes):
+    """In the first slice, or in the segmentation: the cause, no traceback, and what stood there still stands."""
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "dicom" / "old.dcm").write_text("kept")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        with pytest.raises(StorageError) as raised:
+            write_again(written, tmp_path / "dicom")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "File too large" in str(raised.value)
+    assert "Traceback" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["dicom"]
+    assert (tmp_path / "dicom" / "old.dcm").read_text() == "kept"
