@@ -28,10 +28,10 @@ def outlines(mask: NDArray[np.bool_]) -> list[tuple[int, FloatArray]]:
         Slice k and vertices (i, j) in fractional voxel indices, shape (n, 2), not closed by a repeated vertex, for
         each piece connected by voxel sides; ordered by slice. Counter-clockwise in (i, j) round what is inside.
     """
-    flat = mask.any(axis=2)
-    if not flat.any():
+    if not mask.any():
         return []
-    sides = (flat.any(axis=1), flat.any(axis=0), mask.any(axis=0).any(axis=0))
+    flat = np.logical_or.reduce(mask, axis=2)
+    sides = (flat.any(axis=1), flat.any(axis=0), np.logical_or.reduce(mask, axis=1).any(axis=0))
     spans = [np.flatnonzero(side) for side in sides]
     low = np.array([span[0] for span in spans])
     part = mask[tuple(slice(span[0], span[-1] + 1) for span in spans)]
