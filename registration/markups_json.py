@@ -11,6 +11,7 @@ from kinematics.durable import write_text
 from kinematics.errors import InvalidInputError
 from registration.named_points import Axes, NamedPoints, PointRow
 
+LARGEST_MM = 1e9
 # What Slicer itself writes; it is a name, and need not be reachable.
 SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
@@ -80,11 +81,13 @@ def write_markups(path: Path, points: NamedPoints, descriptions: tuple[str, ...]
 
 
 def _loaded(path: Path) -> Any:
+    content = path.read_text(encoding="utf-8-sig")
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:  # among them numbers too long, and lists in lists without end
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise InvalidInputError(
-            f"the file is not JSON: {error.msg}", file=f"{path}, line {error.lineno}", remedy="save it again"
+            f"the file is not JSON: {error}", file=f"{path}{line}", remedy="save it again"
         ) from error
 
 
@@ -135,5 +138,6 @@ def _row(point: Any, number: int, path: Path) -> PointRow:
         raise InvalidInputError(
             "a position has three coordinates", value=position, file=f"{path}, {where}", remedy="place the point again"
         )
-    x, y, z = (float(v) if math.isfinite(v) else math.nan for v in position)
+    # Not all whole numbers of JSON have a float.
+    x, y, z = (float(v) if abs(v) < LARGEST_MM else math.nan for v in position)
     return PointRow(label, (x, y, z), where)

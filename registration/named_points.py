@@ -15,6 +15,7 @@ from kinematics.errors import InvalidInputError
 LEAST_SPREAD_MM = 5.0
 """Fiducials all nearer to each other than this were written in metres or centimetres, or are one point."""
 LEAST_APART_MM = 0.01
+MOST_POINTS = 1000
 
 
 class Axes(StrEnum):
@@ -61,11 +62,19 @@ def checked(rows: Sequence[PointRow], frame: str, file: Path, *, turned: bool) -
         turned: Whether the file's axes are the others (RAS for LPS): x and y change sign.
 
     Raises:
-        InvalidInputError: No points, one without a name or a number, two with one name or at one place, or all so
-            near to each other that the unit is in doubt.
+        InvalidInputError: No points or over a thousand, one without a name or a number, two with one name or at one
+            place, or all so near to each other that the unit is in doubt.
     """
     if not rows:
         raise InvalidInputError("the file holds no points", file=str(file), remedy="mark the fiducials, and save again")
+    if len(rows) > MOST_POINTS:
+        raise InvalidInputError(
+            "these are too many points for fiducials",
+            value=len(rows),
+            limit=MOST_POINTS,
+            file=str(file),
+            remedy="give the fiducials alone",
+        )
     seen: dict[str, PointRow] = {}
     for row in rows:
         if not row.name:

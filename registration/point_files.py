@@ -101,6 +101,10 @@ def _read(path: Path) -> tuple[list[PointRow], str | None]:
             return _read_csv(path)
     except UnicodeDecodeError as error:
         raise InvalidInputError("the file is not text", file=str(path), remedy="save it again as UTF-8") from error
+    except (OSError, csv.Error) as error:
+        raise InvalidInputError(
+            f"the file cannot be read: {error}", file=str(path), remedy="save it again, where it may be read"
+        ) from error
     raise InvalidInputError(
         "the kind of file is not known by its name",
         value=path.suffix,

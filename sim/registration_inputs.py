@@ -141,7 +141,10 @@ def _marked(points: NamedPoints, case: Case, rms_mm: float, diameter_mm: float, 
         _refuse_off_the_skin(name, point, case, file)
     covariance = read_only(np.eye(3) * rms_mm**2 / 3.0)
     # A mark says where a sphere is, and nothing of how it looks.
-    return tuple(FoundSphere(read_only(p), covariance, diameter_mm, 0.0) for p in points.points_mm)
+    return tuple(
+        FoundSphere(centre_mm=read_only(p), covariance_mm2=covariance, diameter_mm=diameter_mm, contrast_hu=0.0)
+        for p in points.points_mm
+    )
 
 
 def _refuse_off_the_skin(name: str, point_ct_mm: np.ndarray, case: Case, file: Path) -> None:

@@ -21,9 +21,11 @@ def read_calibration(path: Path) -> Transform:
         raise InvalidInputError("the calibration is not there", file=str(path), remedy="check the path")
     try:
         loaded = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(
-            f"the calibration is not JSON: {error}", file=str(path), remedy='write {"T_robot_tracker": 4 × 4}'
+            f"the calibration cannot be read, or is not JSON: {error}",
+            file=str(path),
+            remedy='write {"T_robot_tracker": 4 × 4}',
         ) from error
     if not isinstance(loaded, dict) or KEY not in loaded:
         found = ", ".join(sorted(loaded)) if isinstance(loaded, dict) else type(loaded).__name__

@@ -183,6 +183,14 @@ REFUSED = {
     "NaN in json": ("a.mrk.json", with_position([1.0, float("nan"), 2.0]), "no number.*control point 2"),
     "points that are none": ("a.mrk.json", mrk(LPS, "LPS", controlPoints={}), "not a list"),
     "a point that is none": ("a.mrk.json", mrk(LPS, "LPS", controlPoints=[3]), "not defined.*control point 1"),
+    "a number without end": ("a.mrk.json", with_position([1.0, 10**400, 2.0]), "no number.*control point 2"),
+    "lists in lists": ("a.mrk.json", "[" * 100_000, "not JSON"),
+    "a field without end": ("a.csv", CSV + '\n"' + "x" * 200_000 + '",1,2,3,LPS', "cannot be read.*field larger"),
+    "a whole cloud": (
+        "a.csv",
+        "\n".join([CSV, *(f"p{n},{n},0,0,LPS" for n in range(1000))]),
+        "too many points.*1003.*1000",
+    ),
     "no label": ("a.mrk.json", without(mrk(LPS, "LPS"), "label"), "no name.*control point 2"),
 }
 

@@ -167,6 +167,6 @@ def save(data: Any, path: Path) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def finite_mark(*arrays: Any) -> str:
+def numbers_mark(*arrays: Any) -> str:
     """Return a text that identifies arrays of numbers, for a UID."""
     return "|".join(np.asarray(a, dtype=np.float64).tobytes().hex() for a in arrays)

@@ -10,9 +10,9 @@ from guidance.report.dicom.objects import (
     SeriesNames,
     decimal,
     describe_content,
-    finite_mark,
     made_uid,
     new_object,
+    numbers_mark,
     save,
     text,
 )
@@ -41,7 +41,7 @@ def write_spatial_fiducials(
     """
     from pydicom.dataset import Dataset
 
-    mark = "|".join([frame_uid, *(f"{f.id}:{finite_mark(f.centre_ct_mm, f.covariance_mm2)}" for f in fiducials)])
+    mark = "|".join([frame_uid, *(f"{f.id}:{numbers_mark(f.centre_ct_mm, f.covariance_mm2)}" for f in fiducials)])
     data = new_object(names, SPATIAL_FIDUCIALS, "FID", mark)
     describe_content(data, "NEEDLEWORK", NOTICE)
     items = []
@@ -49,7 +49,7 @@ def write_spatial_fiducials(
         item = Dataset()
         item.FiducialIdentifier = text(fiducial.id, 16)
         item.FiducialDescription = text(
-            f"sphere found in the CT, {'seen' if fiducial.tracked else 'not seen'} by the tracker; "
+            f"fiducial in the CT, {'seen' if fiducial.tracked else 'not seen'} by the tracker; "
             "uncertainty radius: 95 %, of the localisation in the image"
         )
         item.FiducialUID = made_uid("fiducial", data.SOPInstanceUID, fiducial.id)

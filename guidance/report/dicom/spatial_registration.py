@@ -14,10 +14,10 @@ from guidance.report.dicom.objects import (
     SeriesNames,
     code,
     describe_content,
-    finite_mark,
     made_uid,
     matrix_values,
     new_object,
+    numbers_mark,
     refer_to_series,
     reference,
     save,
@@ -58,7 +58,7 @@ def write_spatial_registration(
         OSError: The disk refused.
     """
     from_uid = from_images[0].FrameOfReferenceUID
-    data = new_object(names, SPATIAL_REGISTRATION, "REG", f"{to_uid}|{from_uid}|{finite_mark(T.matrix)}")
+    data = new_object(names, SPATIAL_REGISTRATION, "REG", f"{to_uid}|{from_uid}|{numbers_mark(T.matrix)}")
     describe_content(data, "NEEDLEWORK", NOTICE)
     data.FrameOfReferenceUID, data.PositionReferenceIndicator = to_uid, position_reference
     items = []
@@ -96,4 +96,4 @@ def robot_frame_uid(names: SeriesNames, T_robot_ct: Transform) -> str:
 
     Another registration puts the same patient elsewhere; under one UID the two would contradict each other.
     """
-    return made_uid("robot", names.study_uid, finite_mark(T_robot_ct.matrix))
+    return made_uid("robot", names.study_uid, numbers_mark(T_robot_ct.matrix))

@@ -105,7 +105,7 @@ def _contour(number: int, grid: Volume, k: int, polygon: FloatArray, source: Any
 
     corner, step_i, step_j = grid.points_mm((0.0, 0.0, k)), grid.affine[:3, 0], grid.affine[:3, 1]
     points = corner + polygon[:, :1] * step_i + polygon[:, 1:] * step_j
-    # To a tenth of a micrometre. Encoded here: a hundred thousand numbers, each wrapped and checked, would take seconds.
+    # To a tenth of a micrometre. Encoded here: the library would wrap and check a hundred thousand numbers for seconds.
     values = "\\".join([f"{v:.4f}" for v in (points + 0.0).ravel().tolist()]).encode()
     values += b" " * (len(values) % 2)
     item = Dataset()

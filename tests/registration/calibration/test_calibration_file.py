@@ -35,6 +35,7 @@ SHEARED[0, 1] += 0.01
     [
         (None, "not there"),
         ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[1]", "no T_robot_tracker.*list"),
         ('{"T_tracker_robot": []}', "no T_robot_tracker.*T_tracker_robot"),
         (json.dumps({"T_robot_tracker": MIRRORED.tolist()}), "may not mirror"),
