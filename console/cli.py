@@ -58,11 +58,48 @@ def start(
 
 
 @app.command()
-def register(run: RunArgument, as_json: JsonOption = False) -> None:
+def register(
+    run: RunArgument,
+    ct_points: Annotated[
+        Path | None,
+        typer.Option(
+            help="Fiducials marked in the planning CT, used in place of those found: CSV (name,x_mm,y_mm,z_mm and "
+            "coordinate_system, LPS or RAS), Slicer .fcsv or .mrk.json. They become F1, F2, ... in the file's order."
+        ),
+    ] = None,
+    ct_points_axes: Annotated[str | None, typer.Option(help="LPS or RAS, for a CSV that does not say it.")] = None,
+    ct_points_error_mm: Annotated[
+        float, typer.Option(help="Error of the marking, rms of the 3-D vector, on top of the error budget.")
+    ] = 0.5,
+    tracked_points: Annotated[
+        Path | None, typer.Option(help="Fiducials as the tracker measured them, in any order: CSV, .fcsv, .mrk.json.")
+    ] = None,
+    tracked_points_axes: Annotated[
+        str | None,
+        typer.Option(
+            help="For a file that says LPS or RAS: which of the two the tracker's own axes are (RAS for points that "
+            "Slicer received from the tracker)."
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="JSON file with T_robot_tracker, 4 x 4; default: the simulated suite's.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Find the fiducials, match and fit them, predict the error."""
-    from console.commands.procedure import step
+    from console.commands.registering import register_run
 
-    raise typer.Exit(step("register", run, as_json))
+    status = register_run(
+        run,
+        as_json,
+        ct_points=ct_points,
+        ct_axes=ct_points_axes,
+        marking_rms_mm=ct_points_error_mm,
+        tracked_points=tracked_points,
+        tracked_axes=tracked_points_axes,
+        calibration=calibration,
+    )
+    raise typer.Exit(status)
 
 
 @app.command()

@@ -16,14 +16,14 @@ from guidance.case.pictures import vessel_pictures
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.procedure.execution import Execution
 from guidance.procedure.journal import Journal
-from guidance.report.dicom_export import write_dicom
+from guidance.report.dicom.export import write_dicom
 from guidance.report.inputs import ReportInputs
 from guidance.report.pdf import write_pdf
 from guidance.report.report import write_report
 from guidance.verification.judge import field_as_placed
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
-from kinematics.errors import StorageError
+from kinematics.errors import InvalidInputError, StorageError
 from kinematics.value import Value
 from registration.images.volume import Volume, read_image
 from registration.registration import Registration
@@ -87,10 +87,13 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
         write_dicom(
             folder["dicom"],
             case=procedure.case,
+            planning_ct=procedure.planning_ct,
+            registration=inputs.registration,
             check_ct=check_ct,
+            placement=placement,
             lesion=None if lesion is None else _zone(lesion, inputs.threshold_v_per_cm),
         )
-    except StorageError as error:
+    except (StorageError, InvalidInputError) as error:
         notes.append(f"dicom/ was not written: {error}")
     tell("report", 1.0)
     folder.add_timing(report_s=time.perf_counter() - begun)

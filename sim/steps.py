@@ -36,8 +36,11 @@ from kinematics.errors import InvalidInputError, RefusedError, StorageError
 from registration.chain import register as register_chain
 from registration.fiducials import find_spheres
 from registration.images.volume import Volume, read_image, write_image
+from registration.markups_json import write_markups
+from registration.named_points import NamedPoints
 from registration.registration import Registration
 from sim.beside_truth import with_truth
+from sim.registration_inputs import RegistrationInputs, refuse_turned
 from sim.run_folder import RunFolder, RunSettings
 from sim.scanner import check_scan, planning_scan
 from sim.suite import Suite
@@ -154,29 +157,50 @@ class SimulatedProcedure:
                 remedy="start a new run (needlework start)",
             )
 
-    def register(self) -> Registration:
+    def register(self, given: RegistrationInputs | None = None) -> Registration:
         """Find the fiducials in the CT, match and fit the tracked ones, predict the error; save `registration.json`.
+
+        Beside it, `registration_inputs.json` says where the points came from, and `fiducials.mrk.json` shows the
+        spheres that were found in Slicer. Marks of a person leave that file alone: they may stand in it.
+
+        Args:
+            given: What a person gives in place of the suite's own.
 
         Raises:
             InvalidInputError: The execution of this run has begun.
-            RefusedError: No transform can be had (too few, collinear or ambiguous fiducials).
+            RefusedError: No transform can be had (too few, collinear or ambiguous fiducials), or the patient would lie
+                turned.
         """
         self._refuse_once_executed("register")
+        given = given or RegistrationInputs()
         with self._timed("register"):
-            spheres = find_spheres(self.planning_ct, self.settings.suite.fiducials.diameter_mm)
+            spheres = given.spheres
+            if spheres is None:
+                spheres = find_spheres(self.planning_ct, self.settings.suite.fiducials.diameter_mm)
             self.progress("register", 0.6)
             registration = register_chain(
                 spheres=spheres,
-                tracked=self.suite.tracker.sample(),
+                tracked=(given.tracker or self.suite.tracker).sample(),
                 now_s=self.suite.clock.now_s(),
-                T_robot_tracker=self.suite.T_robot_tracker_estimated(),
+                T_robot_tracker=given.T_robot_tracker or self.suite.T_robot_tracker_estimated(),
                 tumour_ct_mm=target_centroid_mm(self.case),
                 entry_region_ct_mm=entry_region_mm(self.case),
                 budget=self.settings.budget,
                 limit_p95_mm=self.protocol.registration_p95_max_mm,
             )
+            refuse_turned(registration)
             registration.save(self.folder["registration.json"])
+            self.folder.write_json("registration_inputs.json", given.told)
+            if given.spheres is None:
+                self._save_markups(registration)
         return registration
+
+    def _save_markups(self, registration: Registration) -> None:
+        found = registration.fiducials
+        centres = np.array([f.centre_ct_mm for f in found])
+        said = tuple("not tracked" if f.residual_mm is None else f"residual {f.residual_mm:.2f} mm" for f in found)
+        points = NamedPoints(tuple(f.id for f in found), centres, "ct")
+        write_markups(self.folder["fiducials.mrk.json"], points, said)
 
     @property
     def registration(self) -> Registration:

@@ -12,7 +12,8 @@ import SimpleITK as sitk
 
 from guidance.case.case import ASSUMED_ELIGIBLE, Case
 from guidance.case.importing import import_case
-from guidance.report.dicom_export import SeriesNames, write_series
+from guidance.report.dicom.objects import SeriesNames
+from guidance.report.dicom.series import write_series
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume, to_sitk, write_image
 from sim.phantom import make_phantom
