@@ -18,10 +18,10 @@ from kinematics.arrays import read_only
 from kinematics.errors import InvalidInputError, RefusedError
 from kinematics.frames import Transform
 from registration.calibration.calibration_file import read_calibration
-from registration.fiducials import FoundSphere
 from registration.named_points import Axes, NamedPoints
 from registration.point_files import read_ct_points, read_tracker_points
 from registration.registration import Registration
+from registration.sphere import FoundSphere
 from registration.tracking.port import Tracker, TrackerSample
 from sim.patient import NOMINAL_ROTATION_ROBOT_CT
 
