@@ -17,7 +17,9 @@ AIR_HU = -1000.0
 _AIR_BELOW_HU = -500.0
 _AIR_SHARE = 0.88
 """Share of a shell round the sphere that must be air; the rest is room for the skin of a tight fold and noise."""
-_SHELL_IN_IMAGE = 0.95
+_SHELL_IN_IMAGE = 0.6
+_ROOM_MM = 0.4
+"""Between the sphere and the outermost faces of the image."""
 _MINIMUM_CONTRAST_HU = 1200.0
 _USUAL_NOISE_HU = 20.0
 _BLUR_MM = 0.9
@@ -36,6 +38,8 @@ _LARGEST_SKEW = 0.2
 """Correlation of the second moments between two axes: ≤ 0.1 for a sphere, much for a rod that lies askew."""
 _WIDEST_SPREAD = 1.2
 """Spread along one axis against another in the slice: ≤ 1.1 for a sphere."""
+_PULL = 3.0
+"""What both limits gain per share of the shell that is tissue."""
 _SPREAD_ACROSS = (0.5, 1.7)
 """Spread across the slices against that in them: 0.6 to 1.5 for a sphere, by how thick the slices are."""
 
@@ -99,9 +103,12 @@ def measure_sphere(volume: Volume, start: FloatArray, diameter_mm: float) -> Fou
         if np.abs(step).max() < 1e-3 and np.abs(wider - reach).max() < 0.05:
             break
         reach = wider
+    room = np.minimum(centre + low + 0.5, np.array(volume.shape) - 0.5 - centre - low) * spacing
+    if room.min() < radius + _ROOM_MM:
+        return None
     contrast = total * float(np.prod(spacing)) / (math.pi / 6.0 * diameter_mm**3)
     measured = _diameter(moments, spacing)
-    if contrast < _MINIMUM_CONTRAST_HU or not _is_round(moments, spacing):
+    if contrast < _MINIMUM_CONTRAST_HU or not _is_round(moments, spacing, tissue):
         return None
     if not _DIAMETER_RANGE[0] < measured / diameter_mm < _DIAMETER_RANGE[1]:
         return None
@@ -122,16 +129,16 @@ def _diameter(moments: FloatArray, spacing: FloatArray) -> float:
     return 2.0 * math.sqrt(max(5.0 * (in_slice - 0.34**2), 0.0))
 
 
-def _is_round(moments: FloatArray, spacing: FloatArray) -> bool:
-    """Tell a ball from a rod's end, a wire or a stud, however they lie: no axis is favoured."""
+def _is_round(moments: FloatArray, spacing: FloatArray, tissue: float) -> bool:
+    """Tell a ball from a rod's end, a wire or a stud, however they lie; skin that is near pulls at the moments."""
     own = moments - np.diag(spacing**2 / 12.0)
     spread = np.sqrt(np.maximum(np.diag(own), 1e-6))
     skew = np.abs(own / np.outer(spread, spread))[np.triu_indices(3, 1)]
     in_slice = np.sqrt(np.maximum(np.linalg.eigvalsh(own[:2, :2]), 1e-6))
     across = spread[2] / float(np.mean(in_slice))
     return bool(
-        skew.max() < _LARGEST_SKEW
-        and in_slice[1] / in_slice[0] < _WIDEST_SPREAD
+        skew.max() < _LARGEST_SKEW + _PULL * tissue
+        and in_slice[1] / in_slice[0] < _WIDEST_SPREAD + _PULL * tissue
         and _SPREAD_ACROSS[0] < across < _SPREAD_ACROSS[1]
     )
 
@@ -174,7 +181,7 @@ _DIRECTIONS = _directions()
 
 
 def _on_shell(patch: NDArray[Any], centre: FloatArray, semi_axes: FloatArray) -> FloatArray | None:
-    """HU on an ellipsoid round the centre; None when the image's edge cuts it."""
+    """HU on an ellipsoid round the centre, where it lies in the image; None when most of it does not."""
     at = centre + _DIRECTIONS * semi_axes
     within = ((at >= 0.0) & (at <= np.array(patch.shape) - 1.0)).all(axis=1)
     if within.mean() < _SHELL_IN_IMAGE:

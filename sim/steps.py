@@ -364,7 +364,9 @@ class SimulatedProcedure:
             plan = self.saved_plan
             suite, budget = self.settings.suite, self.settings.budget
             looking, judging = self._part("verify", 0.0, 0.7), self._part("verify", 0.7, 1.0)
-            placement = measure(check_ct, self.planning_ct, plan, self.case, suite=suite, progress=looking)
+            placement = measure(
+                check_ct, self.planning_ct, plan, self.case, suite=suite, budget=self.settings.budget, progress=looking
+            )
             verdict = judge(
                 plan, placement, self.case, budget, self.protocol, judging, approved_sha256=self._approved_sha256()
             )

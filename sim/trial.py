@@ -138,7 +138,7 @@ def _trial(
     truth = suite.truth()
     image = check_scan(case, truth, description, np.random.default_rng([seed, CHECK_SCAN_STREAM]))
     lap("check_scan")
-    placement = measure(image, planning_ct, placed, case, suite=description)
+    placement = measure(image, planning_ct, placed, case, suite=description, budget=budget)
     lap("measure")
     verdict = judge(placed, placement, case, budget, protocol, approved_sha256=execution.plan_sha256)
     verdict = with_truth(verdict, placed, placement, truth, case)
