@@ -15,6 +15,9 @@ class ErrorBudget(Value):
 
     fiducial_ct_rms_mm: float = Field(0.3, ge=0.0)
     tracker_rms_mm: float = Field(0.25, ge=0.0)
+    pivot_rms_mm: float = Field(0.0, ge=0.0)
+    """Tip of a hand-held tool that touches the fiducials. None by default: the tracker sees the markers themselves,
+    and the tip of the tool that the robot was calibrated with is within the calibration's number."""
     calibration_rms_mm: float = Field(0.3, ge=0.0)
     calibration_angle_rms_deg: float = Field(0.05, ge=0.0)
     arm_rms_mm: float = Field(0.3, ge=0.0)
