@@ -10,9 +10,10 @@ from registration.fle import FleEstimate
 from registration.next_marker import NextMarker, where
 from registration.registration import FiducialResult, Shares, TrePrediction
 from registration.residuals import RARE, ResidualTest
+from registration.words import rare, shares_in_words
 
 IDEAL_P95_MM = 1.0
-LARGEST_TURN_RAD = math.radians(3.0)
+LARGEST_TURN_RAD = math.radians(5.0)
 """Rms of the predicted rotation up to which the first-order prediction was checked (see the benchmark)."""
 
 
@@ -125,17 +126,6 @@ class Judgement:
             for f in self.fiducials
             if not f.tracked and f.leave_one_out_mm is not None
         ]
-
-
-def rare(chance: float) -> str:
-    """Return a chance as text; what is too small to be computed is said to be below 1e-6."""
-    return "below 1e-06" if chance <= 0.0 else f"{chance:.1g}" if chance < 0.01 else f"{chance:.2f}"
-
-
-def shares_in_words(shares: Mapping[str, float]) -> str:
-    """Return the shares [%], the largest first, without those that round to nothing."""
-    ranked = sorted(shares.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name.replace('_', ' ')} {percent:.0f} %" for name, percent in ranked if percent >= 0.5)
 
 
 def _said(marker: NextMarker) -> str:

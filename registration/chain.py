@@ -6,7 +6,7 @@ The error is predicted, and limited, at the tumour and in the entry region.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def register(
     budget: ErrorBudget,
     limit_p95_mm: float,
     measured: MeasuredErrors | None = None,
-    marker_places_ct_mm: Any = None,
+    marker_places_ct_mm: Callable[[], Any] | None = None,
 ) -> Registration:
     """Register the planning CT to the robot, and predict the error where it matters.
 
@@ -68,7 +68,8 @@ def register(
         budget: Stated errors.
         limit_p95_mm: Largest 95 % radial error at the tumour, and at the entry region.
         measured: Errors that were measured, each in place of the budget's number.
-        marker_places_ct_mm: Where one more marker could stand, shape (k, 3): used where the error is too large.
+        marker_places_ct_mm: Returns where one more marker could stand, shape (k, 3); asked only where the predicted
+            error is above the ideal.
 
     Raises:
         RefusedError: There is no transform at all: a stale sample, too few fiducials, collinear, or ambiguous.
@@ -112,7 +113,7 @@ def register(
             fit.T,
             tumour_ct,
             untracked_ct_mm={f.id: f.centre_ct_mm for f in fiducials if not f.tracked and f.leave_one_out_mm is None},
-            places_ct_mm=np.zeros((0, 3)) if marker_places_ct_mm is None else marker_places_ct_mm,
+            places_ct_mm=np.zeros((0, 3)) if marker_places_ct_mm is None else marker_places_ct_mm(),
             before_mm=max(tre.tumour, tre.entry_region),
             limit_mm=limit_p95_mm,
         )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from kinematics.arrays import FloatArray
+from kinematics.frames import Transform
 from registration.accuracy import motion_jacobian
+from registration.budget import ErrorBudget
 from registration.rigid import superpose
+from registration.sources import MeasuredErrors, MotionSpread, TipSpread
 
 
 def layout(rng: np.random.Generator, count: int) -> FloatArray:
@@ -44,7 +49,7 @@ def noise(rng: np.random.Generator, covariances: FloatArray, times: int) -> Floa
 def fit_many(
     source: FloatArray, found: FloatArray, covariances: FloatArray | None = None
 ) -> tuple[FloatArray, FloatArray]:
-    """Fit rotations (b, 3, 3) and translations (b, 3) to points (b, n, 3): most likely, or unweighted without covariances.
+    """Fit rotations (b, 3, 3) and translations (b, 3) to points (b, n, 3): most likely, or unweighted without them.
 
     Four Gauss–Newton steps from the unweighted fit, which is further than rounding.
     """
@@ -69,3 +74,68 @@ def fit_many(
 def errors_at(rotation: FloatArray, translation: FloatArray, point: FloatArray, true: FloatArray) -> FloatArray:
     """Return where each fit puts `point`, less where it truly goes, (b, 3)."""
     return np.asarray(rotation @ point + translation - true)
+
+
+@dataclass(frozen=True, eq=False)
+class ChainScene:
+    """A registration whose every source of error is anisotropic in a frame of its own, and its true transforms."""
+
+    fiducials_ct_mm: FloatArray
+    places_ct_mm: FloatArray
+    T_robot_ct: Transform
+    T_robot_tracker: Transform
+    in_ct_mm2: FloatArray
+    budget: ErrorBudget
+    measured: MeasuredErrors
+
+    def believed(self, rng: np.random.Generator, times: int) -> tuple[FloatArray, FloatArray]:
+        """Draw every source where it arises, and return the `T_robot_ct` that the robot would act by, many times."""
+        given = self.measured
+        if given.tracker_mm2 is None or given.tip is None or given.calibration is None:
+            raise ValueError("the scene measures all three")
+        count = len(self.fiducials_ct_mm)
+        seat = self.budget.fiducial_ct_rms_mm / np.sqrt(3.0)
+        in_ct = self.fiducials_ct_mm + noise(rng, self.in_ct_mm2, times)
+        true_ct = self.fiducials_ct_mm + rng.normal(0.0, seat, (times, count, 3))
+        T = self.T_robot_tracker.inverse() @ self.T_robot_ct
+        tip = noise(rng, given.tip.covariance_mm2[None], times)
+        by_tip = np.einsum("nij,bj->bni", given.tip.rotations_tracker_tool, tip[:, 0])
+        seen = true_ct @ T.rotation.T + T.translation_mm + noise(rng, given.tracker_mm2, times) + by_tip
+        motion = rng.standard_normal((times, 6)) @ np.linalg.cholesky(given.calibration.matrix).T
+        turn = Rotation.from_rotvec(motion[:, 3:]).as_matrix()
+        pivot = given.calibration.pivot_robot_mm
+        exact = self.T_robot_tracker.points(seen)
+        in_robot = (exact - pivot) @ turn.swapaxes(1, 2) + (pivot + motion[:, None, :3])
+        image = self.in_ct_mm2 + np.eye(3) * seat**2
+        by_tracker = self.T_robot_tracker.rotation @ given.tracker_mm2 @ self.T_robot_tracker.rotation.T
+        stated = self.T_robot_ct.rotation @ image @ self.T_robot_ct.rotation.T + by_tracker
+        rotation, translation = fit_many(in_ct, in_robot, stated)
+        arm = rng.normal(0.0, self.budget.arm_rms_mm / np.sqrt(3.0), (times, 3))
+        return rotation, translation + arm
+
+
+def chain_scene(rng: np.random.Generator) -> ChainScene:
+    """Draw a scene of 5 to 8 fiducials, with a tumour and three other places."""
+    count = int(rng.integers(5, 9))
+    points = layout(rng, count)
+    tumour = target(rng, points)
+    T_robot_ct = Transform.of(
+        "robot", "ct", Rotation.random(random_state=rng).as_matrix(), rng.uniform(-600.0, 600.0, 3)
+    )
+    T_robot_tracker = Transform.of(
+        "robot", "tracker", Rotation.random(random_state=rng).as_matrix(), rng.uniform(-1500.0, 1500.0, 3)
+    )
+    root = rng.normal(size=(6, 6)) * np.array([0.12] * 3 + [5e-4] * 3)[:, None]
+    return ChainScene(
+        fiducials_ct_mm=points,
+        places_ct_mm=tumour + np.concatenate([np.zeros((1, 3)), rng.uniform(-120.0, 120.0, (3, 3))]),
+        T_robot_ct=T_robot_ct,
+        T_robot_tracker=T_robot_tracker,
+        in_ct_mm2=0.2 * spreads(rng, count),
+        budget=ErrorBudget(arm_rms_mm=0.25, fiducial_ct_rms_mm=0.2),
+        measured=MeasuredErrors(
+            tracker_mm2=spreads(rng, count),
+            tip=TipSpread(0.3 * spreads(rng, 1)[0], Rotation.random(count, random_state=rng).as_matrix()),
+            calibration=MotionSpread(root @ root.T / 3.0, T_robot_ct.points(tumour) + rng.uniform(-100.0, 100.0, 3)),
+        ),
+    )
