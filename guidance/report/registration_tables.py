@@ -33,11 +33,11 @@ def fiducials(registration: Registration) -> Grid:
         moved = not f.tracked and f.leave_one_out_mm is not None
         flags.append("broken" if f.id in registration.suspects else "warned" if moved else "")
     heads = (
-        "", "centre in the CT (LPS mm)", "found in the CT, rms mm", "matched", "residual mm", "left out mm",
+        "", "centre in the CT (LPS mm)", "found in the CT, rms mm", "matched", "residual mm", "off the others mm",
         "95 % of sound ones mm", "chance",
     )  # fmt: skip
     note = (
-        "“left out”: how far the tracked point is from where all the other fiducials put it; “found in the CT” is the "
+        "“off the others”: how far the tracked point is from where all the other fiducials put it; “found in the CT” is the "
         "sphere's own localisation, to which the error budget adds seat and skin."
     )
     return Grid(heads, tuple(rows), tuple(flags), note)

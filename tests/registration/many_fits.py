@@ -76,6 +76,9 @@ def errors_at(rotation: FloatArray, translation: FloatArray, point: FloatArray, 
     return np.asarray(rotation @ point + translation - true)
 
 
+SOURCES = ("fiducial_ct", "tracker", "pivot", "calibration", "arm")
+
+
 @dataclass(frozen=True, eq=False)
 class ChainScene:
     """A registration whose every source of error is anisotropic in a frame of its own, and its true transforms."""
@@ -88,29 +91,33 @@ class ChainScene:
     budget: ErrorBudget
     measured: MeasuredErrors
 
-    def believed(self, rng: np.random.Generator, times: int) -> tuple[FloatArray, FloatArray]:
-        """Draw every source where it arises, and return the `T_robot_ct` that the robot would act by, many times."""
+    def believed(
+        self, rng: np.random.Generator, times: int, only: str | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Draw every source (or one) where it arises, and return the `T_robot_ct` that the robot would act by."""
+        there = {name: float(only in (None, name)) for name in SOURCES}
         given = self.measured
         if given.tracker_mm2 is None or given.tip is None or given.calibration is None:
             raise ValueError("the scene measures all three")
         count = len(self.fiducials_ct_mm)
         seat = self.budget.fiducial_ct_rms_mm / np.sqrt(3.0)
-        in_ct = self.fiducials_ct_mm + noise(rng, self.in_ct_mm2, times)
-        true_ct = self.fiducials_ct_mm + rng.normal(0.0, seat, (times, count, 3))
+        in_ct = self.fiducials_ct_mm + there["fiducial_ct"] * noise(rng, self.in_ct_mm2, times)
+        true_ct = self.fiducials_ct_mm + there["fiducial_ct"] * rng.normal(0.0, seat, (times, count, 3))
         T = self.T_robot_tracker.inverse() @ self.T_robot_ct
-        tip = noise(rng, given.tip.covariance_mm2[None], times)
+        tip = there["pivot"] * noise(rng, given.tip.covariance_mm2[None], times)
         by_tip = np.einsum("nij,bj->bni", given.tip.rotations_tracker_tool, tip[:, 0])
-        seen = true_ct @ T.rotation.T + T.translation_mm + noise(rng, given.tracker_mm2, times) + by_tip
-        motion = rng.standard_normal((times, 6)) @ np.linalg.cholesky(given.calibration.matrix).T
+        by_tracker = there["tracker"] * noise(rng, given.tracker_mm2, times)
+        seen = true_ct @ T.rotation.T + T.translation_mm + by_tracker + by_tip
+        motion = there["calibration"] * rng.standard_normal((times, 6)) @ np.linalg.cholesky(given.calibration.matrix).T
         turn = Rotation.from_rotvec(motion[:, 3:]).as_matrix()
         pivot = given.calibration.pivot_robot_mm
         exact = self.T_robot_tracker.points(seen)
         in_robot = (exact - pivot) @ turn.swapaxes(1, 2) + (pivot + motion[:, None, :3])
         image = self.in_ct_mm2 + np.eye(3) * seat**2
-        by_tracker = self.T_robot_tracker.rotation @ given.tracker_mm2 @ self.T_robot_tracker.rotation.T
-        stated = self.T_robot_ct.rotation @ image @ self.T_robot_ct.rotation.T + by_tracker
+        turned = self.T_robot_tracker.rotation @ given.tracker_mm2 @ self.T_robot_tracker.rotation.T
+        stated = self.T_robot_ct.rotation @ image @ self.T_robot_ct.rotation.T + turned
         rotation, translation = fit_many(in_ct, in_robot, stated)
-        arm = rng.normal(0.0, self.budget.arm_rms_mm / np.sqrt(3.0), (times, 3))
+        arm = there["arm"] * rng.normal(0.0, self.budget.arm_rms_mm / np.sqrt(3.0), (times, 3))
         return rotation, translation + arm
 
 
