@@ -75,9 +75,7 @@ def show_registration(registration: Registration, console: Console | None = None
 
 
 def _fiducials(registration: Registration) -> Table:
-    table = _table(
-        "Fiducials", ("", "matched", "residual mm", "off the others mm", "95 % of sound ones mm", "chance")
-    )
+    table = _table("Fiducials", ("", "matched", "residual mm", "off the others mm", "95 % of sound ones mm", "chance"))
     for f in registration.fiducials:
         suspect = f.id in registration.suspects
         table.add_row(

@@ -26,7 +26,7 @@ class Judgement:
         tre: Predicted errors.
         shares: Of the sources, at the same places.
         turn_rms_rad: Rms of the predicted error of rotation.
-        least_mm: 95 % error at the worst place if fiducials had no error at all; None below the ideal.
+        least_mm: 95 % error at the worst place if fiducials had no error at all; None where nothing is too large.
         next_marker: What would help most, if it is known.
         test: Of the residuals.
         fle_mm: The localisation error that the residuals show.

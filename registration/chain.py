@@ -69,7 +69,7 @@ def register(
         limit_p95_mm: Largest 95 % radial error at the tumour, and at the entry region.
         measured: Errors that were measured, each in place of the budget's number.
         marker_places_ct_mm: Returns where one more marker could stand, shape (k, 3); asked only where the predicted
-            error is above the ideal.
+            error is above the ideal or the limit.
 
     Raises:
         RefusedError: There is no transform at all: a stale sample, too few fiducials, collinear, or ambiguous.
@@ -104,7 +104,7 @@ def register(
     unmatched = np.array([p for n, p in enumerate(seen_robot) if n not in j]).reshape(-1, 3)
     fiducials = _results(spheres, fit, i, test, unmatched)
     least, marker = None, None
-    if max(tre.tumour, tre.entry_region) > IDEAL_P95_MM:
+    if max(tre.tumour, tre.entry_region) > min(IDEAL_P95_MM, limit_p95_mm):
         fixed = whole - sources["fiducial_ct"] - sources["tracker"]
         geometry = Geometry(fitted, errors.weigh_mm2, fixed, pivot, np.concatenate([pivot[None], entries]))
         least = least_p95(geometry)

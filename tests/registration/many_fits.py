@@ -91,9 +91,7 @@ class ChainScene:
     budget: ErrorBudget
     measured: MeasuredErrors
 
-    def believed(
-        self, rng: np.random.Generator, times: int, only: str | None = None
-    ) -> tuple[FloatArray, FloatArray]:
+    def believed(self, rng: np.random.Generator, times: int, only: str | None = None) -> tuple[FloatArray, FloatArray]:
         """Draw every source (or one) where it arises, and return the `T_robot_ct` that the robot would act by."""
         there = {name: float(only in (None, name)) for name in SOURCES}
         given = self.measured

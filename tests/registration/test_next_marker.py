@@ -139,9 +139,7 @@ def test_nothing_to_choose_from_is_refused() -> None:
     geometry = _geometry(np.random.default_rng(5))
     with pytest.raises(InvalidInputError, match="nothing to choose from"):
         best_addition(geometry, np.zeros((0, 3)), np.zeros((0, 3, 3)))
-    bare = Geometry(
-        geometry.points_mm, geometry.covariances_mm2, FIXED, geometry.pivot_mm, np.zeros((0, 3))
-    )
+    bare = Geometry(geometry.points_mm, geometry.covariances_mm2, FIXED, geometry.pivot_mm, np.zeros((0, 3)))
     with pytest.raises(InvalidInputError, match="nothing to choose from"):
         best_addition(bare, np.zeros((1, 3)), np.eye(3)[None])
 
