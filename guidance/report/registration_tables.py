@@ -37,8 +37,8 @@ def fiducials(registration: Registration) -> Grid:
         "95 % of sound ones mm", "chance",
     )  # fmt: skip
     note = (
-        "“off the others”: how far the tracked point is from where all the other fiducials put it; “found in the CT” is the "
-        "sphere's own localisation, to which the error budget adds seat and skin."
+        "“off the others”: how far the tracked point is from where all the other fiducials put it; “found in the CT” "
+        "is the sphere's own localisation, to which the error budget adds seat and skin."
     )
     return Grid(heads, tuple(rows), tuple(flags), note)
 

@@ -168,7 +168,7 @@ def test_a_singular_covariance_is_refused() -> None:
 @pytest.mark.parametrize("weighed", [True, False])
 @pytest.mark.parametrize("seed", [11, 12, 13, 14])
 def test_prediction_agrees_with_fits_of_random_layouts(seed: int, weighed: bool) -> None:
-    """Noise of the CT and the tracker, anisotropic and unequal: rms within 3 %, 94 to 96 % within ellipsoid and radius."""
+    """Noise of CT and tracker, anisotropic and unequal: rms within 3 %, 94 to 96 % within ellipsoid and radius."""
     rng = np.random.default_rng(seed)
     count = 4 + seed % 6
     points = layout(rng, count)

@@ -244,7 +244,7 @@ def test_the_value_predicts_the_error_anywhere_as_the_judgement_did() -> None:
 def test_all_entries_are_looked_at() -> None:
     """Of 301 entries the one far away is the worst, wherever it stands in the list."""
     many = np.tile(TUMOUR, (301, 1))
-    many[150] = TUMOUR + (90.0, -200.0, 120.0)
+    many[150] = TUMOUR + np.array([90.0, -200.0, 120.0])
     tracked = TrackerSample(0.0, (T_ROBOT_TRACKER.inverse() @ T_ROBOT_CT).points(LAYOUT))
     found = register(
         spheres=_spheres(), tracked=tracked, now_s=0.1, T_robot_tracker=T_ROBOT_TRACKER, tumour_ct_mm=TUMOUR,
@@ -299,7 +299,7 @@ def test_no_marker_helps_a_bad_calibration() -> None:
 
 def test_a_measured_calibration_replaces_the_budgets() -> None:
     """Its own 6 × 6 about its own point is what the prediction carries to the tumour."""
-    pivot = T_ROBOT_CT.points(TUMOUR) + (50.0, -20.0, 10.0)
+    pivot = T_ROBOT_CT.points(TUMOUR) + np.array([50.0, -20.0, 10.0])
     spread = MotionSpread(np.diag([0.01, 0.02, 0.03, 1e-6, 2e-6, 3e-6]), pivot)
     found = _register(LAYOUT, measured=MeasuredErrors(calibration=spread))
     at = found.T_robot_ct.points(TUMOUR)

@@ -32,7 +32,7 @@ def test_pairs_of_weights_have_a_closed_form(a: float, b: float, value: float) -
     "weights", [[1.0, 0.5, 0.2], [1.0, 0.9, 0.3, 0.3, 0.02, 0.01], list(np.linspace(0.01, 1.0, 40))]
 )
 def test_unequal_weights_agree_with_draws(weights: list[float]) -> None:
-    """The chance of what 1, 10, 50 and 95 % of a million draws exceed."""
+    """The chance of what 1, 10, 50 and 95 % of many draws exceed."""
     drawn = np.random.default_rng(1).standard_normal((200_000, len(weights))) ** 2 @ np.array(weights)
     for share in (0.01, 0.1, 0.5, 0.95):
         found = chance_above(float(np.quantile(drawn, 1.0 - share)), weights)

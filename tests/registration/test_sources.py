@@ -88,7 +88,7 @@ def test_the_budget_stands_where_nothing_was_measured() -> None:
     assert errors.tracker_mm2[2] == pytest.approx(isotropic(0.25))
     sources = source_covariances(fitted, errors, budget, MeasuredErrors(), PIVOT)
     assert sources["calibration"] == pytest.approx(budget_covariance(budget, PIVOT))
-    for place in (PIVOT, PIVOT + (150.0, -80.0, 60.0)):
+    for place in (PIVOT, PIVOT + np.array([150.0, -80.0, 60.0])):
         assert point_covariance(sources["pivot"], PIVOT, place) == pytest.approx(isotropic(0.6), abs=1e-9)
     assert np.trace(isotropic(0.6)) == pytest.approx(0.36)
     plain = localisation(SCENE.in_ct_mm2, np.eye(3), T_ROBOT_TRACKER, seen, ErrorBudget(), MeasuredErrors())
@@ -98,10 +98,11 @@ def test_the_budget_stands_where_nothing_was_measured() -> None:
 def test_shares_sum_to_the_whole_without_the_arm() -> None:
     """100 %, of the registration proper; nothing uncertain has no shares."""
     sources = _sources(SCENE)
-    shares = shares_percent(sources, PIVOT, PIVOT + (0.0, 100.0, 0.0))
+    place = PIVOT + np.array([0.0, 100.0, 0.0])
+    shares = shares_percent(sources, PIVOT, place)
     assert set(shares) == set(SOURCES) - {"arm"}
     assert sum(shares.values()) == pytest.approx(100.0)
-    at = {name: np.trace(point_covariance(m, PIVOT, PIVOT + (0.0, 100.0, 0.0))) for name, m in sources.items()}
+    at = {name: np.trace(point_covariance(m, PIVOT, place)) for name, m in sources.items()}
     assert shares["tracker"] / shares["calibration"] == pytest.approx(at["tracker"] / at["calibration"])
     assert set(shares_percent(dict.fromkeys(SOURCES, np.zeros((6, 6))), PIVOT, PIVOT).values()) == {0.0}
 

@@ -14,6 +14,7 @@ from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy, build_anatomy
 from guidance.planning.directions import lateral_axes
 from kinematics.frames import Transform
+from registration.accuracy import radial_p95
 from registration.budget import ErrorBudget
 from registration.registration import Registration, TrePrediction
 
