@@ -105,6 +105,8 @@ def test_above_the_ideal_is_a_warning() -> None:
     accepted, reasons = warned.verdict()
     assert accepted and reasons == ("predicted 95 % error at the tumour 1.40 mm is above the ideal 1 mm",)
     assert "; a marker at (95, -60, -310)" in replace(warned, next_marker=MARKER).verdict()[1][0]
+    at_limit = replace(GOOD, tre=TrePrediction(tumour=1.4, entry_region=2.0), next_marker=MARKER)
+    assert "; a marker at (95, -60, -310)" in at_limit.verdict()[1][0]
     both = replace(GOOD, tre=TrePrediction(tumour=1.4, entry_region=2.5), next_marker=MARKER).verdict()[1]
     assert [r.count("a marker at") for r in both] == [0, 1, 0]
     assert both[-1].endswith("above the ideal 1 mm")

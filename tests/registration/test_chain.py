@@ -71,7 +71,7 @@ def test_exact_points_give_the_exact_transform_and_name_the_decoy() -> None:
 def test_predicted_errors_hold_over_many_registrations() -> None:
     """With errors drawn from the budget, 95 % of tumour and entry errors lie within what was predicted."""
     rng = np.random.default_rng(7)
-    inside, errors, count = [], [], 400
+    inside, errors, count = [], [], 250
     for _ in range(count):
         seen = LAYOUT + rng.normal(0, np.hypot(0.3, 0.25) / np.sqrt(3), LAYOUT.shape)
         calibration = moved(
@@ -82,11 +82,11 @@ def test_predicted_errors_hold_over_many_registrations() -> None:
         miss = found.T_robot_ct.points(TUMOUR) - T_ROBOT_CT.points(TUMOUR)
         errors.append(miss)
         inside.append(np.linalg.norm(miss) < found.tre_p95_mm.tumour)
-    assert np.mean(inside) == pytest.approx(0.95, abs=0.035)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.042)
     pivot = found.T_robot_ct.points(TUMOUR)
     proper = found.covariance - found.covariance_sources["arm"]
     predicted = accuracy.point_covariance(proper, pivot, pivot)
-    assert np.trace(np.cov(np.array(errors).T)) == pytest.approx(np.trace(predicted), rel=0.15)
+    assert np.trace(np.cov(np.array(errors).T)) == pytest.approx(np.trace(predicted), rel=0.18)
 
 
 def test_sources_sum_to_the_covariance_and_the_arm_is_not_in_the_limit() -> None:

@@ -9,22 +9,21 @@ from guidance.case.marker_places import ENTRY_CLEAR_DEG, marker_places_mm
 from guidance.case.target import target_centroid_mm
 from guidance.scene import FiducialSet
 from registration.images.volume import Volume
-from sim.phantom import make_phantom
 
 
-def test_places_stand_off_the_skin_and_off_the_entries() -> None:
-    """Dozens of places, each 5 mm from the nearest body voxel's face, none in the cone, on both sides and ends."""
-    case = make_phantom(5)
+def test_places_stand_off_the_skin_and_off_the_entries(box_case: Case) -> None:
+    """Dozens of places, each 5 mm from the nearest body voxel's face, none in the cone, on both sides."""
+    case = box_case
     places = marker_places_mm(case, FiducialSet())
-    assert len(places) > 50
+    assert len(places) > 20
     body = case.body.points_mm(np.argwhere(case.body.voxels > 0))
-    for place in places[:: len(places) // 12]:
+    for place in places[::3]:
         gap = np.sqrt(((body - place) ** 2).sum(axis=1).min()) - 0.5 * case.body.spacing_mm[:2].min()
         assert abs(gap - 5.0) < 0.6
     off = places - target_centroid_mm(case)
     angle = np.degrees(np.arccos(-off[:, 1] / np.linalg.norm(off, axis=1)))
     assert angle.min() >= ENTRY_CLEAR_DEG
-    assert off[:, 0].min() < -50.0 and off[:, 0].max() > 50.0
+    assert off[:, 0].min() < -30.0 and off[:, 0].max() > 30.0
 
 
 def test_a_body_that_fills_the_field_has_no_place(box_case: Case) -> None:
