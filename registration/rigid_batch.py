@@ -1,24 +1,27 @@
 """Rigid fits of many small sets of points at once, for Monte Carlo and for searches.
 
-The same answers as `rigid.fit`, by other means: Horn's quaternion instead of a singular value decomposition, and
-compiled loops, one set to a thread, so that the answer does not depend on the number of threads.
+The same answers as `rigid.fit`, by other means: Horn's quaternion instead of a singular value decomposition, in
+compiled loops that fit each set on its own, so that the answer does not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit
+from numpy.typing import NDArray
 
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from registration.rigid import COLLINEAR_MM, MIRROR_FACTOR, MIRROR_MM, STEPS
 
-_OK, _COLLINEAR_FROM, _COLLINEAR_TO, _MIRRORED, _NOT_POSITIVE, _UNSETTLED = 0, 1, 2, 3, 4, 5
-_FEW = 64
-"""Fewer sets than this are not worth waking the threads."""
+_OK, _LINE_FROM, _LINE_TO, _MIRRORED, _NOT_POSITIVE, _UNSETTLED = 0, 1, 2, 3, 4, 5
+_FEW = 500
+"""Fewer sets than this are not worth a second thread."""
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -160,7 +163,7 @@ def _closed(source: Any, target: Any, rotation: Any, translation: Any) -> int:
     for side in range(2):
         o = own[side]
         if not middle_eigenvalue(o[0], o[1], o[2], o[3], o[4], o[5]) >= COLLINEAR_MM * COLLINEAR_MM * count:
-            return _COLLINEAR_FROM + side
+            return _LINE_FROM + side
     proper, improper = fit_moments(h, rotation)
     for a in range(3):
         translation[a] = mean[1, a]
@@ -307,38 +310,42 @@ def _most_likely(
     return _UNSETTLED
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _one(source: Any, target: Any, to_cov: Any, from_cov: Any, rotation: Any, translation: Any) -> int:
-    fault = _closed(source, target, rotation, translation)
-    if fault != _OK or len(to_cov) == 0:
-        return fault  # type: ignore[no-any-return]
-    return _most_likely(source, target, to_cov, from_cov, rotation, translation)  # type: ignore[no-any-return]
-
-
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _few(
-    source: Any, target: Any, to_cov: Any, from_cov: Any, rotations: Any, translations: Any, faults: Any
+def _fit_range(
+    first: int,
+    last: int,
+    source: Any,
+    target: Any,
+    to_cov: Any,
+    from_cov: Any,
+    rotations: Any,
+    translations: Any,
+    faults: Any,
 ) -> None:
-    for n in range(len(source)):
-        faults[n] = _one(source[n], target[n], to_cov[n], from_cov[n], rotations[n], translations[n])
+    """Fit the sets `first` to `last`. Covariances have as many rows as sets, or one for all, or none."""
+    for n in range(first, last):
+        faults[n] = _closed(source[n], target[n], rotations[n], translations[n])
+        if faults[n] == _OK and len(to_cov) > 0:
+            c = to_cov[n if len(to_cov) > 1 else 0]
+            d = from_cov[n if len(from_cov) > 1 else 0]
+            faults[n] = _most_likely(source[n], target[n], c, d, rotations[n], translations[n])
 
 
-@njit(cache=True, nogil=True, parallel=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _many(
-    source: Any, target: Any, to_cov: Any, from_cov: Any, rotations: Any, translations: Any, faults: Any
-) -> None:
-    for n in prange(len(source)):
-        faults[n] = _one(source[n], target[n], to_cov[n], from_cov[n], rotations[n], translations[n])
+def _plain(array: Any) -> FloatArray:
+    """Return `array` as the one kind of array that the loops are compiled for; copied only when it is another."""
+    return np.require(array, dtype=np.float64, requirements=["C", "W"])
 
 
-def _spread(covariances: Any, shape: tuple[int, int], name: str) -> FloatArray:
-    """Return covariances as (b, n, 3, 3), without copying one set for all."""
+def _per_point(covariances: Any, shape: tuple[int, int], frame: str) -> FloatArray:
+    """Return covariances as (b or 1, n, 3, 3)."""
+    if covariances is None:
+        return np.zeros((1, shape[1], 3, 3))
     given = np.asarray(covariances, dtype=np.float64)
     if given.shape not in ((shape[1], 3, 3), (*shape, 3, 3)) or not np.isfinite(given).all():
         raise InvalidInputError(
-            f"{name}: one finite 3 × 3 covariance per point is needed", value=given.shape, limit=(*shape, 3, 3)
+            "one finite 3 × 3 covariance per point is needed", value=given.shape, limit=(*shape, 3, 3), frame=frame
         )
-    return np.broadcast_to(given, (*shape, 3, 3))
+    return _plain(given.reshape(-1, shape[1], 3, 3))
 
 
 def fit_batch(
@@ -346,8 +353,8 @@ def fit_batch(
 ) -> tuple[FloatArray, FloatArray]:
     """Fit b rigid motions to b paired sets of n points.
 
-    Equal to `rigid.fit` to 1e-9 mm for points within some metres of the origin, and bit for bit the same with any
-    number of threads.
+    Equal to `rigid.fit` to 1e-9 mm at points within some metres of the origin, and bit for bit the same with any
+    number of threads (`numba.set_num_threads`).
 
     Args:
         from_mm: Shape (b, n, 3), frame `from`.
@@ -361,51 +368,50 @@ def fit_batch(
 
     Raises:
         InvalidInputError: Shapes that do not fit, non-finite numbers, fewer than three points; or one set, named by
-            its place, that `rigid.fit` would refuse: collinear, coincident, mirrored, a covariance that is not
+            its place, that `rigid.fit` would refuse: coincident, collinear, mirrored, a covariance that is not
             positive definite, or no convergence.
     """
-    source, target = np.asarray(from_mm, dtype=np.float64), np.asarray(to_mm, dtype=np.float64)
+    source, target = _plain(from_mm), _plain(to_mm)
     if source.ndim != 3 or source.shape[2] != 3 or source.shape != target.shape:
-        raise InvalidInputError("a batch is two arrays (b, n, 3)", value=(source.shape, target.shape))
+        raise InvalidInputError("a batch of paired points is two arrays (b, n, 3)", value=(source.shape, target.shape))
     if source.shape[1] < 3:
         raise InvalidInputError("a rigid fit needs at least three points", value=source.shape[1], limit=3)
     if not (np.isfinite(source).all() and np.isfinite(target).all()):
         raise InvalidInputError("a batch of points holds NaN or infinity")
-    shape = source.shape[:2]
+    shape = (source.shape[0], source.shape[1])
     if covariances_mm2 is None and from_covariances_mm2 is None:
-        to_cov = from_cov = np.broadcast_to(np.zeros((0, 3, 3)), (shape[0], 0, 3, 3))
+        to_cov = from_cov = np.zeros((0, shape[1], 3, 3))
     else:
-        zero = np.zeros((shape[1], 3, 3))
-        to_cov = _spread(zero if covariances_mm2 is None else covariances_mm2, shape, "frame `to`")
-        from_cov = _spread(zero if from_covariances_mm2 is None else from_covariances_mm2, shape, "frame `from`")
+        to_cov = _per_point(covariances_mm2, shape, "to")
+        from_cov = _per_point(from_covariances_mm2, shape, "from")
     rotations, translations = np.empty((shape[0], 3, 3)), np.empty((shape[0], 3))
     faults = np.zeros(shape[0], dtype=np.int64)
-    run = _few if shape[0] < _FEW else _many
-    run(
-        np.ascontiguousarray(source),
-        np.ascontiguousarray(target),
-        to_cov,
-        from_cov,
-        rotations,
-        translations,
-        faults,
-    )
+
+    def part(first: int, last: int) -> None:
+        _fit_range(first, last, source, target, to_cov, from_cov, rotations, translations, faults)
+
+    # Plain threads around loops that let go of the interpreter: safe to call from any thread, unlike prange.
+    edges = np.linspace(0, shape[0], get_num_threads() + 1).astype(int).tolist() if shape[0] > _FEW else [0, shape[0]]
+    with ThreadPoolExecutor(len(edges) - 1) as pool:
+        for done in [pool.submit(part, a, b) for a, b in pairwise(edges)]:
+            done.result()
     _refuse_first(faults)
     return rotations, translations
 
 
 _SAID = {
-    _COLLINEAR_FROM: f"the points of frame `from` lie within {COLLINEAR_MM:g} mm of one line or point",
-    _COLLINEAR_TO: f"the points of frame `to` lie within {COLLINEAR_MM:g} mm of one line or point",
-    _MIRRORED: "the points fit only mirrored",
-    _NOT_POSITIVE: "a covariance is not positive definite",
+    _LINE_FROM: f"the points of frame `from` lie within {COLLINEAR_MM:g} mm of one line, or coincide",
+    _LINE_TO: f"the points of frame `to` lie within {COLLINEAR_MM:g} mm of one line, or coincide",
+    _MIRRORED: "the points are mirrored: a reflection fits far better than any rotation",
+    _NOT_POSITIVE: "a localisation covariance is not positive definite",
     _UNSETTLED: f"the most likely fit did not settle in {STEPS} steps",
 }
 
 
-def _refuse_first(faults: Any) -> None:
+def _refuse_first(faults: NDArray[np.int64]) -> None:
     wrong = np.flatnonzero(faults)
     if len(wrong):
+        first = int(wrong[0])
         raise InvalidInputError(
-            f"set {wrong[0]} of the batch ({len(wrong)} of {len(faults)} are wrong): {_SAID[int(faults[wrong[0]])]}"
+            f"set {first} of the batch: {_SAID[int(faults[first])]} ({len(wrong)} of {len(faults)} sets are unfit)"
         )
