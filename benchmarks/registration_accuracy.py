@@ -29,9 +29,10 @@ from registration.fle import estimate_fle
 from registration.next_marker import Geometry, best_addition
 from registration.registration import Registration
 from registration.residuals import RARE, examine, residual_operator
+from registration.rigid_batch import fit_batch
 from registration.sources import localisation, proper, source_covariances
 from registration.tracking.port import TrackerSample
-from tests.registration.many_fits import chain_scene, errors_at, fit_many, layout, noise, spreads, target
+from tests.registration.many_fits import chain_scene, errors_at, layout, noise, spreads, target
 
 CHI2_95_OF_3 = 7.814727903251179
 reached: list[bool] = []
@@ -54,8 +55,11 @@ def predicted_and_found(
     turn, shift = Rotation.random(random_state=rng).as_matrix(), rng.uniform(-900.0, 900.0, 3)
     mapped, there = points @ turn.T + shift, turn @ place + shift
     both = turn @ in_ct @ turn.T + in_tracker
-    rotation, translation = fit_many(
-        points + noise(rng, in_ct, trials), mapped + noise(rng, in_tracker, trials), both if weighed else None
+    rotation, translation = fit_batch(
+        points + noise(rng, in_ct, trials),
+        mapped + noise(rng, in_tracker, trials),
+        covariances_mm2=in_tracker if weighed else None,
+        from_covariances_mm2=in_ct if weighed else None,
     )
     errors = errors_at(rotation, translation, place, there)
     assumed = both if weighed else np.broadcast_to(np.eye(3), both.shape)

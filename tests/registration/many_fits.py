@@ -9,9 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from kinematics.arrays import FloatArray
 from kinematics.frames import Transform
-from registration.accuracy import motion_jacobian
 from registration.budget import ErrorBudget
-from registration.rigid import superpose
+from registration.rigid_batch import fit_batch
 from registration.sources import MeasuredErrors, MotionSpread, TipSpread
 
 
@@ -44,31 +43,6 @@ def noise(rng: np.random.Generator, covariances: FloatArray, times: int) -> Floa
     """Draw errors (times, n, 3) of the covariances (n, 3, 3)."""
     roots = np.linalg.cholesky(covariances)
     return np.asarray(np.einsum("nij,bnj->bni", roots, rng.standard_normal((times, len(covariances), 3))))
-
-
-def fit_many(
-    source: FloatArray, found: FloatArray, covariances: FloatArray | None = None
-) -> tuple[FloatArray, FloatArray]:
-    """Fit rotations (b, 3, 3) and translations (b, 3) to points (b, n, 3): most likely, or unweighted without them.
-
-    Four Gauss–Newton steps from the unweighted fit, which is further than rounding.
-    """
-    rotation, translation = superpose(source, found)
-    if covariances is None:
-        return rotation, translation
-    weights = np.linalg.inv(covariances)
-    for _ in range(4):
-        mapped = source @ rotation.swapaxes(1, 2) + translation[:, None, :]
-        middle = mapped.mean(axis=1)
-        jacobian = motion_jacobian((mapped - middle[:, None]).reshape(-1, 3), np.zeros(3)).reshape(*mapped.shape, 6)
-        weighted = np.einsum("bnia,nij->bnja", jacobian, weights, optimize=True)
-        information = np.einsum("bnja,bnjc->bac", weighted, jacobian, optimize=True)
-        right = np.einsum("bnja,bnj->ba", weighted, found - mapped, optimize=True)
-        step = np.linalg.solve(information, right[..., None])[..., 0]
-        turn = Rotation.from_rotvec(step[:, 3:]).as_matrix()
-        rotation = turn @ rotation
-        translation = (turn @ (translation - middle)[..., None])[..., 0] + middle + step[:, :3]
-    return rotation, translation
 
 
 def errors_at(rotation: FloatArray, translation: FloatArray, point: FloatArray, true: FloatArray) -> FloatArray:
@@ -112,9 +86,8 @@ class ChainScene:
         exact = self.T_robot_tracker.points(seen)
         in_robot = (exact - pivot) @ turn.swapaxes(1, 2) + (pivot + motion[:, None, :3])
         image = self.in_ct_mm2 + np.eye(3) * seat**2
-        turned = self.T_robot_tracker.rotation @ given.tracker_mm2 @ self.T_robot_tracker.rotation.T
-        stated = self.T_robot_ct.rotation @ image @ self.T_robot_ct.rotation.T + turned
-        rotation, translation = fit_many(in_ct, in_robot, stated)
+        by = self.T_robot_tracker.rotation @ given.tracker_mm2 @ self.T_robot_tracker.rotation.T
+        rotation, translation = fit_batch(in_ct, in_robot, covariances_mm2=by, from_covariances_mm2=image)
         arm = there["arm"] * rng.normal(0.0, self.budget.arm_rms_mm / np.sqrt(3.0), (times, 3))
         return rotation, translation + arm
 

@@ -13,7 +13,8 @@ from scipy.special import erf
 from kinematics.errors import InvalidInputError
 from registration import accuracy
 from registration.rigid import superpose
-from tests.registration.many_fits import errors_at, fit_many, layout, spreads, target
+from registration.rigid_batch import fit_batch
+from tests.registration.many_fits import errors_at, layout, spreads, target
 from tests.registration.many_fits import noise as drawn
 
 LAYOUT = np.array([[110, 20, -30], [60, -90, 10], [-20, -130, 45], [-70, -100, -60], [95, -40, 80], [10, -125, -20.0]])
@@ -177,8 +178,11 @@ def test_prediction_agrees_with_fits_of_random_layouts(seed: int, weighed: bool)
     turn, shift = Rotation.random(random_state=rng).as_matrix(), rng.uniform(-900.0, 900.0, 3)
     mapped, there = points @ turn.T + shift, turn @ place + shift
     both = turn @ in_ct @ turn.T + in_tracker
-    rotation, translation = fit_many(
-        points + drawn(rng, in_ct, 8000), mapped + drawn(rng, in_tracker, 8000), both if weighed else None
+    rotation, translation = fit_batch(
+        points + drawn(rng, in_ct, 8000),
+        mapped + drawn(rng, in_tracker, 8000),
+        covariances_mm2=in_tracker if weighed else None,
+        from_covariances_mm2=in_ct if weighed else None,
     )
     errors = errors_at(rotation, translation, place, there)
     assumed = both if weighed else np.broadcast_to(np.eye(3), both.shape)
@@ -231,7 +235,7 @@ def test_the_gain_is_what_a_fit_does_with_a_small_error() -> None:
     for axis in range(3):
         found = LAYOUT.copy()
         found[4, axis] += 1e-3
-        rotation, translation = fit_many(LAYOUT[None], found[None], assumed)
+        rotation, translation = fit_batch(LAYOUT[None], found[None], covariances_mm2=assumed)
         moved = rotation[0] @ TARGET + translation[0] - TARGET
         assert moved == pytest.approx(1e-3 * gain[:3, 4, axis], abs=1e-8)
 
