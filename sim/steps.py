@@ -17,6 +17,7 @@ import numpy as np
 
 from guidance.case.case import Case
 from guidance.case.checks import check_case
+from guidance.case.marker_places import marker_places_mm
 from guidance.case.store import load_case
 from guidance.case.target import entry_region_mm, target_centroid_mm
 from guidance.planning.plan import Plan, PlanStatus
@@ -187,6 +188,7 @@ class SimulatedProcedure:
                 entry_region_ct_mm=entry_region_mm(self.case),
                 budget=self.settings.budget,
                 limit_p95_mm=self.protocol.registration_p95_max_mm,
+                marker_places_ct_mm=lambda: marker_places_mm(self.case, self.settings.suite.fiducials),
             )
             refuse_turned(registration)
             registration.save(self.folder["registration.json"])

@@ -78,6 +78,7 @@ def _plan(case: Case, registration: Registration) -> Plan:
             clearance=Clearance(structure="aorta", mm=3.5),
             hit_probability=0.002,
             tre_p95_mm=2.4,
+            entry_p95_mm=0.949,
         )
         for name, tip in tips.items()
     )
