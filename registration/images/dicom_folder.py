@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,11 @@ def _read(path: Path) -> DicomFile | None:
     from pydicom.errors import InvalidDicomError
 
     try:
-        data = pydicom.dcmread(path, defer_size=_KEPT_BYTES)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            data = pydicom.dcmread(path, defer_size=_KEPT_BYTES)
+        if any("End of file" in str(one.message) for one in said):
+            raise damaged(path, "it ends before the mark that ends its voxels")
         if data.file_meta.get("TransferSyntaxUID") == DEFLATED:
             data = pydicom.dcmread(path)  # what is inflated has no place in the file to come back to
         file = DicomFile(path, data)
@@ -129,6 +134,8 @@ def _read(path: Path) -> DicomFile | None:
         if path.suffix.lower() in DICOM_SUFFIXES:
             raise damaged(path, "it does not begin as a DICOM file") from error
         return None
+    except InvalidInputError:
+        raise
     except BROKEN as error:
         raise damaged(path, f"{type(error).__name__}: {error}") from error
     if cut is not None:

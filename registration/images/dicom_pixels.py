@@ -6,7 +6,7 @@ budget, while every accuracy that is stated downstream (markers, needles) was me
 
 from __future__ import annotations
 
-import struct
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,15 @@ from numpy.typing import NDArray
 from kinematics.errors import InvalidInputError
 from registration.images.dicom_folder import BROKEN, damaged
 from registration.images.dicom_slice import CtSlice
+from registration.images.jpeg_stream import JPEG_STREAMS, MAYBE_LOSSY, jpeg_stream
 from registration.images.tilt import OUTSIDE_HU
 
 THICKEST_PADDING_HU = -1000
 """A padding value above air would make holes of tissue."""
-_JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
-_JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
-_JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 _JPEG_LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
-_GDCM = (*_JPEG_LOSSLESS, *_JPEG_LS, *_JPEG_2000)
-"""Decoded by gdcm, and by nothing else that may be installed beside it: one decoder, whose answers are tested."""
-_START_OF_SCAN, _CODING_STYLE, _START_OF_TILE = b"\xff\xda", b"\xff\x52", b"\xff\x90"
-_REVERSIBLE = 1
-"""Wavelet of JPEG 2000: 1 is the reversible 5-3, 0 the irreversible 9-7."""
+_RLE = "1.2.840.10008.1.2.5"
+_DECODER = "gdcm"
+"""Decodes `JPEG_STREAMS`, and nothing else that may be installed beside it does: one decoder, tested to the bit."""
 
 
 def check_readable(one: CtSlice) -> None:
@@ -56,7 +52,7 @@ def check_readable(one: CtSlice) -> None:
         raise _no_decoder(one, "there is no decoder for it") from error
     plugins = decoder.available_plugins
     # The syntaxes that are not compressed need no plug-in.
-    if syntax.is_encapsulated and (not plugins or (syntax in _GDCM and "gdcm" not in plugins)):
+    if syntax.is_encapsulated and (not plugins or (syntax in JPEG_STREAMS and _DECODER not in plugins)):
         raise _no_decoder(one, "its decoder is not installed")
 
 
@@ -69,6 +65,7 @@ def hounsfield(one: CtSlice) -> tuple[NDArray[np.int16], tuple[str, ...]]:
     Raises:
         InvalidInputError: Damaged or truncated voxels, lossy compression, or a padding value that tissue has too.
     """
+    from pydicom.encaps import get_frame
     from pydicom.pixels import pixel_array
 
     data, frame = one.file.data, one.frame or 0
@@ -76,15 +73,19 @@ def hounsfield(one: CtSlice) -> tuple[NDArray[np.int16], tuple[str, ...]]:
     try:
         buffer = data.PixelData
         if syntax.is_encapsulated:
-            notes += _check_stream(one, _encoded(buffer, frame, one.file.frames))
+            notes += _check_compressed(one, get_frame(buffer, frame, number_of_frames=one.file.frames))
         else:
             needed = one.size[0] * one.size[1] * int(data.BitsAllocated) // 8 * one.file.frames
             if len(buffer) < needed:
                 raise damaged(one.file.path, f"it holds {len(buffer)} bytes of voxels of {needed}")
             if len(buffer) > needed + 1:
                 notes.append("there are more bytes of voxels than rows and columns ask for: the rest is left aside")
-        plugin = "gdcm" if syntax in _GDCM else ""
-        stored = pixel_array(data, index=frame, raw=True, decoding_plugin=plugin)
+        plugin = _DECODER if syntax in JPEG_STREAMS else ""
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            stored = pixel_array(data, index=frame, raw=True, decoding_plugin=plugin)
+        if syntax == _RLE and said:  # more came out than rows and columns hold
+            raise damaged(one.file.path, str(said[0].message))
     except InvalidInputError:
         raise
     except BROKEN as error:
@@ -115,6 +116,7 @@ def hounsfield(one: CtSlice) -> tuple[NDArray[np.int16], tuple[str, ...]]:
 
 
 def _rescaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.int16]:
+    wide: NDArray[Any]
     if slope == int(slope) and intercept == int(intercept) and max(abs(slope), abs(intercept)) < 2**14:
         # Whole numbers stay whole, and cost half the time.
         wide = stored.astype(np.int64 if stored.itemsize > 2 else np.int32)
@@ -153,45 +155,28 @@ def _wrapped(value: int, bits: int, *, signed: bool) -> int:
     return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value
 
 
-def _encoded(buffer: bytes, frame: int, frames: int) -> bytes:
-    from pydicom.encaps import get_frame
-
-    encoded: bytes = get_frame(buffer, frame, number_of_frames=frames)
-    return encoded
-
-
-def _check_stream(one: CtSlice, stream: bytes) -> list[str]:
-    """Refuse a JPEG stream that stops before its end mark, or that says it is lossy."""
-    syntax = one.file.data.file_meta.TransferSyntaxUID
-    if syntax not in _GDCM:
+def _check_compressed(one: CtSlice, encoded: bytes) -> list[str]:
+    """Refuse a compressed frame that is not whole, not what its header says, or lossy by its own account."""
+    data = one.file.data
+    syntax = data.file_meta.TransferSyntaxUID
+    if syntax not in JPEG_STREAMS:
         return []
-    if not stream.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise damaged(one.file.path, f"its compressed voxels stop after {len(stream)} bytes, before their end mark")
-    if syntax in _JPEG_LS:
-        scan = _segment(stream, _START_OF_SCAN)
-        near = scan[-3] if len(scan) >= 6 else None  # the last three bytes: NEAR, interleave mode, point transform
-        if near != 0:
-            raise _lossy(one, f"{syntax.name}, values up to {'an unknown number' if near is None else near} off")
-    if syntax in _JPEG_2000:
-        style = _segment(stream, _CODING_STYLE)
-        if len(style) < 10 or style[9] != _REVERSIBLE:
-            raise _lossy(one, f"{syntax.name} with the irreversible wavelet")
-    if syntax in (_JPEG_LS[1], _JPEG_2000[1]) and one.file.text("LossyImageCompression") != "00":
+    stream = jpeg_stream(encoded, syntax)
+    if stream is None:
+        raise damaged(one.file.path, f"its compressed voxels stop after {len(encoded)} bytes, or do not begin as such")
+    bits = int(data.BitsAllocated)
+    # The decoder trusts the header: a stream of another size would be read askew, or beyond its end.
+    if (stream.rows, stream.columns, stream.samples) != (*one.size, 1) or not bits // 2 < stream.bits <= bits:
+        raise damaged(
+            one.file.path,
+            f"its compressed voxels are {stream.rows} x {stream.columns} x {stream.samples} of {stream.bits} bits, "
+            f"not {one.size[0]} x {one.size[1]} x 1 of {bits // 2 + 1} to {bits}",
+        )
+    if stream.loss is not None:
+        raise _lossy(one, f"{syntax.name}, {stream.loss}")
+    if syntax in MAYBE_LOSSY and one.file.text("LossyImageCompression") != "00":
         return ["its compression may be lossy and the header does not say that it is not; its stream shows no loss"]
     return []
-
-
-def _segment(stream: bytes, wanted: bytes) -> bytes:
-    """What a marker segment of a JPEG stream holds, without marker and length; empty when it has none."""
-    at = 2
-    while at + 4 <= len(stream):
-        marker, length = stream[at : at + 2], struct.unpack_from(">H", stream, at + 2)[0]
-        if marker == wanted:
-            return stream[at + 4 : at + 2 + length]
-        if marker in (_START_OF_SCAN, _START_OF_TILE) or length < 2:
-            break
-        at += 2 + length
-    return b""
 
 
 def _lossy(one: CtSlice, how: str) -> InvalidInputError:

@@ -56,14 +56,6 @@ def geometry(path: Path) -> tuple[FloatArray, tuple[str, ...]]:
         NIfTI-1.1 header, nifti1.h, sections "3D image (volume) orientation and location in space" (methods 2 and 3).
     """
     header = _header(path)
-    if header.unit not in _MM_PER_UNIT:
-        raise InvalidInputError(
-            "the NIfTI image states a unit of length that does not exist (xyzt_units)",
-            value=header.unit,
-            limit="1 (m), 2 (mm) or 3 (um)",
-            file=str(path),
-            remedy=_REMEDY,
-        )
     notes = []
     if header.unit == _UNKNOWN_UNIT:
         notes.append("the NIfTI image states no unit of length: taken as mm")
@@ -108,12 +100,20 @@ def _header(path: Path) -> _Header:
     order = "<" if struct.unpack_from("<i", raw, 0)[0] == 348 else ">"
     axes, *sizes = struct.unpack_from(order + "8h", raw, 40)
     unit = raw[123] & 0x07  # the bits above it are the unit of time
-    scale_mm = _MM_PER_UNIT.get(unit, np.nan)
+    if unit not in _MM_PER_UNIT:
+        raise InvalidInputError(
+            "the NIfTI image states a unit of length that does not exist (xyzt_units)",
+            value=unit,
+            limit="1 (m), 2 (mm) or 3 (um)",
+            file=str(path),
+            remedy=_REMEDY,
+        )
+    scale_mm = _MM_PER_UNIT[unit]
     qform_code, sform_code = struct.unpack_from(order + "2h", raw, 252)
     forms = np.array(struct.unpack_from(order + "18f", raw, 256), dtype=np.float64)
     pixdim = np.array(struct.unpack_from(order + "4f", raw, 76), dtype=np.float64)
     pixdim[1:] *= scale_mm
-    if unit in _MM_PER_UNIT and not (np.isfinite(pixdim).all() and (pixdim[1:] > 0.0).all()):
+    if not (np.isfinite(pixdim).all() and (pixdim[1:] > 0.0).all()):
         raise InvalidInputError(
             "the NIfTI image's voxel size is not three positive lengths",
             value=pixdim[1:].tolist(),
