@@ -1,4 +1,4 @@
-"""A NIfTI image lies where its forms say, as SimpleITK sees it too; forms that say nothing or contradict are refused."""
+"""A NIfTI image lies where its forms say, as SimpleITK sees it; silent or contradicting forms are refused."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_any_rigid_form_is_where_simpleitk_sees_it(tmp_path_factory, vector, pix
 
 def test_both_forms_that_agree_use_the_sform_and_say_so(tmp_path):
     """Within 0.1 mm at every corner the sform wins, and the note says how far apart they are."""
-    apart = np.array(OFFSET) + (0.05, 0.0, 0.0)
+    apart = np.add(OFFSET, (0.05, 0.0, 0.0))
     volume = read_image(nifti(tmp_path / "b.nii", qform=(TURN, apart), sform=matrix()))
     assert volume.affine == pytest.approx(lps(matrix()), abs=1e-4)
     assert volume.notes == ("placed by its sform; its qform agrees to 0.050 mm at every corner",)
@@ -100,7 +100,7 @@ def test_both_forms_that_agree_use_the_sform_and_say_so(tmp_path):
 @pytest.mark.parametrize(
     ("qform", "least_mm"),
     [
-        ((TURN, np.array(OFFSET) + (0.0, 0.12, 0.0)), 0.12),
+        ((TURN, np.add(OFFSET, (0.0, 0.12, 0.0))), 0.12),
         ((Rotation.from_rotvec([0.0, 0.0, 0.03]) * TURN, OFFSET), 0.11),
         ((Rotation.identity(), OFFSET), 1.0),
     ],
