@@ -230,13 +230,27 @@ def case_import(
         ),
     ] = None,
     target: Annotated[str, typer.Option(help="Name of the tumour's structure.")] = "tumour",
+    series: Annotated[
+        str | None, typer.Option(metavar="UID", help="Series of the CT, where its folder holds several.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Case folder; default: in the user's cache.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Import a CT with labels, a table of roles and the answers on eligibility."""
     from console.commands.cases import import_images
 
-    raise typer.Exit(import_images(name, ct, labels, roles, answers, target, out, as_json))
+    raise typer.Exit(import_images(name, ct, labels, roles, answers, target, series, out, as_json))
+
+
+@case_app.command("series")
+def case_series(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with DICOM files, searched below too.")],
+    as_json: JsonOption = False,
+) -> None:
+    """List the DICOM series of a folder, and why one cannot be read as a CT."""
+    from console.commands.cases import show_series
+
+    raise typer.Exit(show_series(folder, as_json))
 
 
 def main() -> None:

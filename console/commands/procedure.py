@@ -155,6 +155,8 @@ def _verify_external(procedure: SimulatedProcedure, ct: Path, series: str | None
     from registration.images.volume import read_image
 
     image = read_series(ct, series, frame="check") if ct.is_dir() else read_image(ct, frame="check")
+    for note in image.notes:
+        print(f"note: {note}", file=sys.stderr)
     placement, verdict = procedure.judge_image(image)
     folder = procedure.folder["external"] / image.sha256()[:12]
     placement.save(folder / "placement.json")

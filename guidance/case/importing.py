@@ -22,7 +22,13 @@ AIR_HU = -500
 
 
 def import_case(
-    name: str, ct_path: Path, labels_path: Path, roles_csv_path: Path, target: str, answers_path: Path | None
+    name: str,
+    ct_path: Path,
+    labels_path: Path,
+    roles_csv_path: Path,
+    target: str,
+    answers_path: Path | None,
+    series: str | None = None,
 ) -> Case:
     """Return a checked case from files.
 
@@ -33,6 +39,7 @@ def import_case(
         roles_csv_path: See `guidance.case.role_table`.
         target: Name of the tumour's structure.
         answers_path: The answers on eligibility, see `guidance.case.answers`; without a file nothing is imported.
+        series: UID of the CT's series, where its folder holds several.
 
     Raises:
         InvalidInputError: Anything that cannot be used, with file, row, value and remedy: see the checks.
@@ -40,7 +47,7 @@ def import_case(
     answers = read_answers(answers_path)
     rows = read_roles(roles_csv_path, target)
     _check_target(rows, target, roles_csv_path)
-    ct = _read_ct(ct_path)
+    ct = _read_ct(ct_path, series)
     labels = _read_labels(labels_path)
     check_same_grid(ct, labels, "the labels")
     _check_rows(labels, rows, target, roles_csv_path)
@@ -55,6 +62,7 @@ def import_case(
         target=target,
         eligibility=answers,
         provenance={
+            "image": "; ".join(ct.notes) or "as given",
             "imported": f"CT {ct_path.name}, labels {labels_path.name}, roles {roles_csv_path.name}",
             "added": "skin mask, by threshold",
             "sides": "; ".join(f"{rule} ({value:g} mm)" for rule, value in sides.items())
@@ -68,8 +76,15 @@ def import_case(
     return case
 
 
-def _read_ct(path: Path) -> Volume:
-    image = read_series(path) if path.is_dir() else read_image(path)
+def _read_ct(path: Path, series: str | None) -> Volume:
+    if series is not None and not path.is_dir():
+        raise InvalidInputError(
+            "a series is named, but the CT is not a DICOM folder",
+            value=series,
+            file=str(path),
+            remedy="leave --series out, or name the folder of the series",
+        )
+    image = read_series(path, series) if path.is_dir() else read_image(path)
     voxels = image.voxels
     if not np.isfinite(voxels).all():
         raise InvalidInputError(

@@ -15,6 +15,7 @@ from guidance.case.importing import import_case
 from guidance.report.dicom.objects import SeriesNames
 from guidance.report.dicom.series import write_series
 from kinematics.errors import InvalidInputError
+from registration.images.dicom_series import list_series
 from registration.images.volume import Volume, to_sitk, write_image
 from sim.phantom import make_phantom
 
@@ -86,6 +87,21 @@ def test_dicom_series_with_nifti_labels(files: Files) -> None:
     case = files.load(ct_path=files.folder / "dicom", labels_path=labels)
     np.testing.assert_array_equal(case.ct.voxels, files.case.ct.voxels)
     np.testing.assert_array_equal(case.labels.voxels, files.case.labels.voxels)
+
+
+def test_one_of_several_series_is_chosen_and_what_was_decided_is_kept(files: Files) -> None:
+    """The series named by its UID is read; what its reader noted stands in the case's provenance."""
+    folder = files.folder / "dicom"
+    write_series(files.case.ct, folder / "a", SeriesNames("phantom", "study", "ct", 1))
+    write_series(files.case.ct.with_voxels(files.case.ct.voxels + 1), folder / "b", SeriesNames("p", "study", "x", 2))
+    with pytest.raises(InvalidInputError, match="several CT series"):
+        files.load(ct_path=folder)
+    uid = next(s.uid for s in list_series(folder) if s.description.startswith("ct"))
+    case = files.load(ct_path=folder, series=uid)
+    np.testing.assert_array_equal(case.ct.voxels, files.case.ct.voxels)
+    assert "left aside: series" in case.description.provenance["image"]
+    with pytest.raises(InvalidInputError, match="not a DICOM folder"):
+        files.load(series=uid)
 
 
 def test_outside_the_field_becomes_air_and_floats_are_rounded(files: Files) -> None:
