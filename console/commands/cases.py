@@ -60,6 +60,7 @@ def import_images(
     roles: Path,
     answers: Path | None,
     target: str,
+    orientation_confirmed_by: str | None,
     out: Path | None,
     as_json: bool,
 ) -> int:
@@ -67,6 +68,6 @@ def import_images(
     from guidance.case.importing import import_case
 
     folder = out or case_folder(name)
-    case = import_case(name, ct, labels, roles, target, answers)
+    case = import_case(name, ct, labels, roles, target, answers, orientation_confirmed_by)
     save_case(case, folder)
     return _show(case, folder, as_json)
