@@ -103,6 +103,8 @@ def _load(path: Path) -> Any:
             file=str(path),
             remedy="name the file of modality SEG",
         )
+    if "PixelData" not in data:
+        raise _damaged(path, EOFError())
     return data
 
 
