@@ -22,7 +22,8 @@ from pathlib import Path
 import gdcm
 import numpy as np
 
-from guidance.report.dicom_export import SeriesNames, write_series
+from guidance.report.dicom.objects import SeriesNames
+from guidance.report.dicom.series import write_series
 from registration.images.dicom_series import read_series
 from registration.images.tilt import straightened
 from registration.images.volume import Volume

@@ -218,7 +218,7 @@ def case_phantom(
 def case_import(
     name: Annotated[str, typer.Argument(help="Name of the new case.")],
     ct: Annotated[Path, typer.Option(help="CT: DICOM folder, NIfTI or NRRD.")],
-    labels: Annotated[Path, typer.Option(help="Label image on the grid of the CT: NIfTI or NRRD.")],
+    labels: Annotated[Path, typer.Option(help="Label image (NIfTI, NRRD), seg.nrrd, DICOM SEG or RTSTRUCT.")],
     roles: Annotated[Path, typer.Option(help="CSV table: id,name,policy,clearance_mm,price,tissue.")],
     answers: Annotated[
         Path | None,
@@ -233,13 +233,19 @@ def case_import(
     series: Annotated[
         str | None, typer.Option(metavar="UID", help="Series of the CT, where its folder holds several.")
     ] = None,
+    orientation_confirmed_by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Who vouches that left is left, where no landmark in the labels tells."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Case folder; default: in the user's cache.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Import a CT with labels, a table of roles and the answers on eligibility."""
     from console.commands.cases import import_images
 
-    raise typer.Exit(import_images(name, ct, labels, roles, answers, target, series, out, as_json))
+    raise typer.Exit(
+        import_images(name, ct, labels, roles, answers, target, series, orientation_confirmed_by, out, as_json)
+    )
 
 
 @case_app.command("series")

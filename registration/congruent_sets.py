@@ -212,8 +212,7 @@ def _search(
             p, q = ends[e]
             for r in range(len(second)):
                 if (
-                    r == p
-                    or r == q
+                    r in (p, q)
                     or abs(side_second[p, r] - side_first[i, k]) > slack
                     or abs(side_second[q, r] - side_first[j, k]) > slack
                 ):
@@ -282,7 +281,7 @@ def _search(
 
 
 def congruent_parts(first_mm: FloatArray, second_mm: FloatArray, tolerance_mm: float, least: int) -> Indices:
-    """Return the largest parts of the first set, of `least` points or more, that a rigid motion carries onto the second.
+    """Return the largest parts of the first set, of `least` points or more, that a motion carries onto the second.
 
     Every part of at least `least` points that is not close to a line is looked up; the motion that starts from its
     triangle is settled, so that small changes of one part come back as one. Parts up to two points smaller than the

@@ -170,7 +170,9 @@ class _Match:
         for level in self._levels():
             found: list[Answer] = []
             for image in congruent_parts(first, second, self.tolerance_mm, max(level, least)):
-                pairs = [(int(image[x]), x) if swap else (x, int(image[x])) for x in np.flatnonzero(image >= 0)]
+                pairs = [
+                    (int(image[x]), x) if swap else (x, int(image[x])) for x in np.flatnonzero(image >= 0).tolist()
+                ]
                 answer = self._fitted(tuple(sorted(pairs)), measured)
                 if not _on_a_line(self.model[[i for i, _ in answer.pairs]]):
                     found.append(answer)

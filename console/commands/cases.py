@@ -63,6 +63,7 @@ def import_images(
     answers: Path | None,
     target: str,
     series: str | None,
+    orientation_confirmed_by: str | None,
     out: Path | None,
     as_json: bool,
 ) -> int:
@@ -70,7 +71,9 @@ def import_images(
     from guidance.case.importing import import_case
 
     folder = out or case_folder(name)
-    case = import_case(name, ct, labels, roles, target, answers, series)
+    case = import_case(
+        name, ct, labels, roles, target, answers, series=series, orientation_confirmed_by=orientation_confirmed_by
+    )
     save_case(case, folder)
     return _show(case, folder, as_json)
 

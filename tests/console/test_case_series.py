@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from console.cli import REFUSED, status_of
-from guidance.report.dicom_export import SeriesNames, write_series
+from guidance.report.dicom.objects import SeriesNames
+from guidance.report.dicom.series import write_series
 from registration.images.volume import Volume
 
 

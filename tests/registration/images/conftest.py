@@ -11,7 +11,8 @@ import pydicom
 import pytest
 from scipy.spatial.transform import Rotation
 
-from guidance.report.dicom_export import SeriesNames, write_series
+from guidance.report.dicom.objects import SeriesNames
+from guidance.report.dicom.series import write_series
 from registration.images.volume import Volume
 
 Edit = Callable[[Any, int], None]

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from guidance.report.dicom_export import SeriesNames, write_series
+from guidance.report.dicom.objects import SeriesNames
+from guidance.report.dicom.series import write_series
 from kinematics.errors import InvalidInputError
 from registration.images.dicom_folder import scan
 from registration.images.dicom_grid import grid_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from guidance.case.label_canvas import LabelCanvas, depth_mm, ellipsoid, lps_view
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
-from sim.lidc.label_canvas import LabelCanvas, depth_mm, ellipsoid, lps_view
 
 
 def _canvas() -> LabelCanvas:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeVar
+from itertools import permutations
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
 
+OBLIQUE_RAD = float(np.radians(3.0))
+"""A grid whose axes are farther off the patient's does not follow them."""
 Mask = NDArray[np.bool_]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -21,19 +24,19 @@ class LabelCanvas:
 
     Args:
         ct: CT [HU].
-        labels: uint8, same shape; changed in place.
+        labels: uint8 or uint16, same shape; changed in place.
         names: Label by name; grows.
         derived: How a structure was made, by name, for those that did not come with the labels.
     """
 
     ct: Volume
-    labels: NDArray[np.uint8]
+    labels: NDArray[Any]
     names: dict[str, int]
     derived: dict[str, str] = field(default_factory=dict)
 
     def mask(self, *names: str) -> Mask:
         """Return the voxels of the structures whose name is, or begins with, one of `names`; none is not an error."""
-        wanted = np.zeros(256, dtype=bool)
+        wanted = self._none()
         for full, label in self.names.items():
             if full in names or full.startswith(tuple(f"{n}_" for n in names)):
                 wanted[label] = True
@@ -41,11 +44,11 @@ class LabelCanvas:
         return result
 
     def add(self, name: str, mask: Mask, how: str, over: tuple[str, ...] = ()) -> int:
-        """Paint a new structure on unlabelled voxels, and on those of the structures `over`; return the voxel count.
+        """Paint a structure on unlabelled voxels, and on those of the structures `over`; return the voxel count.
 
-        An empty structure is left out.
+        An empty structure is left out; one that is there already grows, and stays what it was.
         """
-        wanted = np.zeros(256, dtype=bool)
+        wanted = self._none()
         wanted[0] = True
         for other in over:
             if other in self.names:
@@ -54,23 +57,38 @@ class LabelCanvas:
         count = int(where.sum())
         if count == 0:
             return 0
-        label = max(self.names.values(), default=0) + 1
-        if label > 255:
-            raise InvalidInputError("too many structures for one label image", value=label, limit=255)
+        if name in self.names:
+            self.labels[where] = self.names[name]
+            return count
+        label, largest = max(self.names.values(), default=0) + 1, len(wanted) - 1
+        if label > largest:
+            raise InvalidInputError("too many structures for one label image", value=label, limit=largest)
         self.labels[where] = label
         self.names[name] = label
         self.derived[name] = how
         return count
+
+    def _none(self) -> Mask:
+        return np.zeros(int(np.iinfo(self.labels.dtype).max) + 1, dtype=bool)
+
+
+def patient_axes(volume: Volume) -> tuple[tuple[int, int, int], float]:
+    """Return the image axes that run most nearly left, back and head, and how far they are off [rad]."""
+    columns = volume.affine[:3, :3] / volume.spacing_mm
+    order = max(permutations(range(3)), key=lambda p: float(sum(abs(columns[n, p[n]]) for n in range(3))))
+    along = min(abs(float(columns[n, order[n]])) for n in range(3))
+    return (order[0], order[1], order[2]), float(np.arccos(np.clip(along, 0.0, 1.0)))
 
 
 def lps_view(voxels: NDArray[Scalar], volume: Volume) -> NDArray[Scalar]:
     """Return a view whose axes run to the patient's left, back and head; the grid must follow the patient's axes.
 
     Raises:
-        InvalidInputError: The grid is oblique or its axes are in another order.
+        InvalidInputError: The grid is oblique by more than 3°, or its axes are in another order.
     """
     columns = volume.affine[:3, :3] / volume.spacing_mm
-    if not np.allclose(np.abs(columns), np.eye(3), atol=1e-3):
+    order, off_rad = patient_axes(volume)
+    if order != (0, 1, 2) or off_rad > OBLIQUE_RAD:
         raise InvalidInputError(
             "the image's axes do not follow the patient's", file=volume.file, remedy="resample it to axial slices"
         )

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from guidance.case.label_canvas import LabelCanvas, Mask, lps_view
 from kinematics.arrays import FloatArray
 from registration.images.volume import Volume
-from sim.lidc.label_canvas import LabelCanvas, Mask, lps_view
 
 WALL = "abdominal_wall"
 HOW = "muscle between the skin's fat and the abdominal cavity, followed inward from the skin ray by ray"

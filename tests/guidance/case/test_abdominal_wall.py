@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from guidance.case.abdominal_wall import WALL, add_wall, cavity_mask
+from guidance.case.label_canvas import LabelCanvas
 from registration.images.volume import Volume
-from sim.lidc.abdominal_wall import WALL, add_wall, cavity_mask
-from sim.lidc.label_canvas import LabelCanvas
 
 CENTRE = np.array([3.0, -5.0])
 SKIN, OUTER, INNER = (105.0, 80.0), (88.0, 64.0), (77.0, 54.0)

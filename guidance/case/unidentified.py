@@ -9,13 +9,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from sim.lidc.abdominal_wall import NOT_FAT_HU
-from sim.lidc.label_canvas import LabelCanvas, Mask, depth_mm, ellipsoid
+from guidance.case.abdominal_wall import NOT_FAT_HU
+from guidance.case.label_canvas import LabelCanvas, Mask, depth_mm, ellipsoid
 
 COMPACT = "unidentified_compact"
 THIN = "unidentified"
 GAS = "abdominal_gas"
-SPINE = "spine_remainder"
 THICK_MM = 12.0
 NEIGHBOUR_MM = 3.0
 """Centres of discs in neighbouring slices lie no further apart."""
@@ -24,30 +23,13 @@ LEAST_MM3 = 40.0
 GAS_LEAST_MM3 = 150.0
 GAS_EDGE_MM = 2.0
 """Gas this near to labelled bowel or lung is their own blurred edge."""
-SPINE_CLOSING_MM = 9.0
 
 HOW = {
     COMPACT: "unlabelled, neither fat nor gas, deep to the abdominal wall, wider than 12 mm in two slices "
     "or more: likely bowel, or the pelvis of a kidney",
     THIN: "unlabelled, not fat, deep to the abdominal wall, thinner than 12 mm: vessels, nodes, folds of bowel",
     GAS: "gas in the abdominal cavity outside every labelled organ: lumen of unlabelled bowel",
-    SPINE: "discs between the vertebrae and parts of them that the labels leave out: closing of the vertebrae",
 }
-
-
-def add_spine_remainder(canvas: LabelCanvas) -> None:
-    """Add what the labels leave out of the spine, so that it is not taken for vessels or soft tissue."""
-    bone = canvas.mask("vertebrae", "spinal_cord")
-    where = np.argwhere(bone)
-    reach = np.ceil(2.0 * SPINE_CLOSING_MM / canvas.ct.spacing_mm).astype(int)
-    low = np.maximum(where.min(axis=0) - reach, 0)
-    high = where.max(axis=0) + reach + 1
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    closed = np.zeros_like(bone)
-    part = np.pad(bone[box], [(0, 0), (0, 0), (4, 4)], mode="edge")
-    grown = depth_mm(part, canvas.ct.spacing_mm) > -SPINE_CLOSING_MM
-    closed[box] = (depth_mm(~grown, canvas.ct.spacing_mm) < -SPINE_CLOSING_MM)[:, :, 4:-4]
-    canvas.add(SPINE, closed & (canvas.ct.voxels > NOT_FAT_HU), HOW[SPINE])
 
 
 def add_unidentified(canvas: LabelCanvas, cavity: Mask) -> None:
