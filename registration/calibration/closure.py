@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from kinematics.arrays import FloatArray
@@ -40,7 +42,7 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.rotation_a)
 
-    def some(self, which: FloatArray) -> Pairs:
+    def some(self, which: NDArray[Any]) -> Pairs:
         """Return the pairs of an index or mask."""
         rates = None if self.rates is None else self.rates[which]
         return Pairs(
@@ -74,8 +76,8 @@ class Refined:
     squares: FloatArray
 
 
-def rotations_start(pairs: Pairs, *, tied: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the rotations of X and Z in closed form, and how sure each direction is: singular values (9,), 1 at best.
+def _rotations(pairs: Pairs, *, tied: bool) -> tuple[FloatArray, FloatArray]:
+    """Return the rotations of X and Z in closed form.
 
     Reference:
         Shah 2013, J. Mechanisms Robotics 5:031007 (Kronecker product); tied: Andreff, Horaud, Espiau 2001, IJRR 20:228.
@@ -83,11 +85,11 @@ def rotations_start(pairs: Pairs, *, tied: bool) -> tuple[FloatArray, FloatArray
     n = len(pairs)
     kronecker = np.einsum("nij,nkl->ikjl", pairs.rotation_a, pairs.rotation_b).reshape(9, 9) / n
     if tied:
-        values, vectors = np.linalg.eigh(0.5 * (kronecker + kronecker.T))
+        _, vectors = np.linalg.eigh(0.5 * (kronecker + kronecker.T))
         x = nearest_rotation(vectors[:, -1].reshape(3, 3))
-        return x, x, values[::-1]
-    u, values, vt = np.linalg.svd(kronecker)
-    return nearest_rotation(vt[0].reshape(3, 3)), nearest_rotation(u[:, 0].reshape(3, 3)), values
+        return x, x
+    u, _, vt = np.linalg.svd(kronecker)
+    return nearest_rotation(vt[0].reshape(3, 3)), nearest_rotation(u[:, 0].reshape(3, 3))
 
 
 def nearest_rotation(matrix: FloatArray) -> FloatArray:
@@ -98,10 +100,10 @@ def nearest_rotation(matrix: FloatArray) -> FloatArray:
 
 def start(pairs: Pairs, *, tied: bool) -> Closing:
     """Return X and Z in closed form: rotations first, then translations by linear least squares."""
-    x, z, _ = rotations_start(pairs, tied=tied)
+    x, z = _rotations(pairs, tied=tied)
     right = (pairs.translation_b @ z.T - pairs.translation_a).ravel()
     if tied:
-        shift = np.linalg.lstsq((pairs.rotation_a - np.eye(3)).reshape(-1, 3), right, rcond=None)[0]
+        shift = np.asarray(np.linalg.lstsq((pairs.rotation_a - np.eye(3)).reshape(-1, 3), right, rcond=None)[0])
         return Closing(x, shift, x, shift)
     ones = np.broadcast_to(-np.eye(3), (len(pairs), 3, 3))
     both = np.linalg.lstsq(np.concatenate([pairs.rotation_a, ones], axis=2).reshape(-1, 6), right, rcond=None)[0]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
 from kinematics.arrays import FloatArray, read_only
@@ -66,12 +67,12 @@ class PoseStream:
                 remedy="check the order of the columns: t, x, y, z, qx, qy, qz, qw",
             )
 
-    def covered(self, times_s: FloatArray) -> FloatArray:
+    def covered(self, times_s: FloatArray) -> NDArray[np.bool_]:
         """Tell at which times (m,) a pose can be interpolated: within the stream and not in a gap, (m,) of bool."""
         after = np.searchsorted(self.times_s, times_s, side="right")
         inside = (after > 0) & (after < len(self.times_s))
         after = np.clip(after, 1, len(self.times_s) - 1)
-        return np.asarray(inside & (self.times_s[after] - self.times_s[after - 1] <= LARGEST_GAP_S))
+        return np.asarray(inside & (self.times_s[after] - self.times_s[after - 1] <= LARGEST_GAP_S), dtype=np.bool_)
 
     def at(self, times_s: FloatArray) -> tuple[Rotation, FloatArray]:
         """Return rotations and translations (m, 3) [mm] at times (m,) within the stream, interpolated."""

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from kinematics.arrays import FloatArray
@@ -14,6 +15,7 @@ from registration.calibration import closure
 from registration.calibration.closure import Closing, Pairs, Refined
 from registration.calibration.pose_noise import Observer, PoseNoise
 
+IntArray = NDArray[np.intp]
 EXACT = PoseNoise(0.0, 0.0)
 FALSE_ALARM = 1e-3
 """Chance that any good pair of a whole set is called an outlier, and that a good set is called a misfit."""
@@ -37,7 +39,7 @@ class RobustFit:
 
     refined: Refined
     noise_b: PoseNoise
-    kept: FloatArray
+    kept: IntArray
     outliers: tuple[int, ...]
     chance: float | None
 
@@ -99,7 +101,7 @@ def refuse_misfit(found: RobustFit, what: str) -> None:
         )
 
 
-def _refuse_many(squares: FloatArray, kept: FloatArray, limit: float, share: float) -> None:
+def _refuse_many(squares: FloatArray, kept: IntArray, limit: float, share: float) -> None:
     n = len(squares)
     if n - len(kept) > share * n:
         worst = ", ".join(

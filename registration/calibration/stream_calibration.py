@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from kinematics.arrays import FloatArray
 from kinematics.errors import RefusedError
 from registration.calibration.closure import Pairs
 from registration.calibration.pose_noise import Observer, PoseNoise
@@ -59,7 +59,7 @@ def calibrate_streams(
     )
 
 
-def _paired(hand: PoseStream, tool: PoseStream, shift_s: float, step_s: float) -> tuple[Pairs, FloatArray]:
+def _paired(hand: PoseStream, tool: PoseStream, shift_s: float, step_s: float) -> tuple[Pairs, NDArray[np.intp]]:
     """Return pairs at the tool's times, and their indices in the tool's stream."""
     times = tool.times_s + shift_s
     usable = np.flatnonzero(hand.covered(times - step_s) & hand.covered(times) & hand.covered(times + step_s))
