@@ -21,6 +21,8 @@ from kinematics.errors import InvalidInputError
 from registration.calibration.pose_noise import Observer, PoseNoise, skew
 
 _STEPS = 60
+_SMALLEST_INFORMATION = 1e-12
+"""Of the scaled normal matrix, whose diagonal is 1: below it a combination of the unknowns is free."""
 _SMALLEST_NOISE = 1e-9
 """Added as a variance [mm², rad²], so that noise-free poses can be weighed."""
 
@@ -234,6 +236,10 @@ def refine(
             break
         if not step.any():
             raise InvalidInputError("the calibration does not settle", remedy="record poses with more rotation")
+    else:
+        raise InvalidInputError(
+            "the calibration does not settle", value=f"{_STEPS} steps", remedy="record poses with more rotation"
+        )
     pivot = _pivot(pairs, closing, tied=tied)
     covariances = noise_covariances(pairs, closing, noise_a, noise_b)
     found = residuals(pairs, closing)
@@ -241,7 +247,12 @@ def refine(
     weighted = np.einsum("nij,nik->njk", slope, np.linalg.inv(covariances) * weight[:, None, None])
     normal = np.einsum("nij,njk->ik", weighted, slope)
     scale = np.sqrt(np.maximum(np.diag(normal), 1e-300))
-    covariance = np.linalg.inv(normal / np.outer(scale, scale)) / np.outer(scale, scale)
+    scaled = normal / np.outer(scale, scale)
+    if float(np.linalg.eigvalsh(scaled)[0]) < _SMALLEST_INFORMATION:
+        raise InvalidInputError(
+            "the poses do not determine the calibration", remedy="turn the hand about more than one axis"
+        )
+    covariance = np.linalg.inv(scaled) / np.outer(scale, scale)
     squares = np.einsum("ni,ni->n", found, np.linalg.solve(covariances, found[..., None])[..., 0])
     return Refined(closing, 0.5 * (covariance + covariance.T), pivot, found, squares)
 

@@ -1,6 +1,6 @@
 """Where the tracker stands in the robot's frame: from places of a tip known to both, or from poses of any tool.
 
-Convention of the error: the true calibration differs by δ(p) = t + ω × (p − `WORK_POINT_ROBOT_MM`) in the robot
+Convention of the budget's error: the true calibration differs by δ(p) = t + ω × (p − `WORK_POINT_ROBOT_MM`) in the robot
 frame. The pivot stands where the tumour lies in the nominal scene, so that the budget's 0.3 mm is the error *at the
 work* and the 0.05° adds only with the distance from it. Quoted about the robot's base or the tracker, the same
 0.05° would add half a millimetre or more through the lever arm, on top of 0.3 mm that already contain it.
@@ -115,25 +115,30 @@ def _fit(robot: FloatArray, tracker: FloatArray, covariances: Any) -> rigid.Rigi
 
 
 def _refuse_one_off(robot: FloatArray, tracker: FloatArray, covariances: Any) -> None:
-    """Refuse a place that the fit of all the others misses by more than chance explains (an F test for each)."""
+    """Refuse a place that the fit of all the others misses by more than chance explains."""
     n = len(robot)
     if n <= _SPARE_PLACES:
         return
+    stated = None if covariances is None else np.asarray(covariances, dtype=np.float64)
     chances = np.ones(n)
     distances = np.zeros(n)
     for i in range(n):
         rest = np.arange(n) != i
         try:
-            others = _fit(robot[rest], tracker[rest], None if covariances is None else np.asarray(covariances)[rest])
+            others = _fit(robot[rest], tracker[rest], None if stated is None else stated[rest])
         except InvalidInputError:  # the others alone lie on a line: nothing can be said of this one
             continue
-        degrees = 3 * (n - 1) - 6
-        spread = max(float(np.sum(others.residuals_mm**2)) / degrees, _SMALLEST_SPREAD_MM**2)
         missed = others.T.points(tracker[i]) - robot[i]
-        # What the others leave uncertain at this place counts as well.
-        uncertain = spread * np.eye(3) + point_covariance(others.covariance, others.pivot_mm, robot[i])
-        chances[i] = f_distribution.sf(float(missed @ np.linalg.solve(uncertain, missed)) / 3.0, 3, degrees)
         distances[i] = float(np.linalg.norm(missed))
+        # What the others leave uncertain at this place counts as well.
+        uncertain = point_covariance(others.covariance, others.pivot_mm, robot[i])
+        if stated is not None:
+            chances[i] = chi2.sf(float(missed @ np.linalg.solve(uncertain + stated[i], missed)), 3)
+            continue
+        degrees = 3 * (n - 1) - 6
+        own = max(float(np.sum(others.residuals_mm**2)) / degrees, _SMALLEST_SPREAD_MM**2) * np.eye(3)
+        ratio = float(missed @ np.linalg.solve(uncertain + own, missed)) / 3.0
+        chances[i] = f_distribution.sf(ratio, 3, degrees)
     worst = int(np.argmin(chances))
     if chances[worst] < FALSE_ALARM / n:
         raise RefusedError(
@@ -154,8 +159,8 @@ def _refuse_misfit(robot: FloatArray, tracker: FloatArray, T: Transform, covaria
         raise RefusedError(
             "calibrate",
             (
-                f"the places fit {math.sqrt(square / degrees):.2f} times worse than the stated covariances allow (chance "
-                f"{chance:.1e}, limit {FALSE_ALARM:g}): the tool's tip is not where it is said to be, or the errors "
+                f"the places fit {math.sqrt(square / degrees):.2f} times worse than the stated covariances allow "
+                f"(chance {chance:.1e}, limit {FALSE_ALARM:g}): the tool's tip is not where it is said to be, or the errors "
                 "are stated too small",
             ),
         )

@@ -25,6 +25,8 @@ LARGEST_TAIL_SHARE = 0.25
 _TAIL = 4.0
 """Degrees of freedom of the Student distribution that the robust start assumes."""
 _ROUNDS = 12
+_SETTLED = 0.02
+"""Share of its own deviation within which the robust start must stand still."""
 _MEDIAN_OF_CHI2_3 = 2.365974
 
 
@@ -70,7 +72,8 @@ def fit(pairs: Pairs, begin: Closing, noise_a: PoseNoise, noise_b: PoseNoise | O
         share = (_TAIL + 6.0) / (_TAIL + found.squares)
         before = found.closing
         found = closure.refine(pairs, before, noise_a, noise, tied=tied, share=np.minimum(share, 1.0))
-        if float(np.abs(found.closing.translation_x - before.translation_x).max()) < 1e-6:
+        change = np.abs(found.closing.translation_x - before.translation_x)
+        if (change < _SETTLED * np.sqrt(np.diag(found.covariance)[:3])).all():
             break
     kept = np.flatnonzero(found.squares <= limit)
     _refuse_many(found.squares, kept, limit, LARGEST_TAIL_SHARE if unknown else LARGEST_OUTLIER_SHARE)

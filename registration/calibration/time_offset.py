@@ -17,8 +17,8 @@ _WINDOW_S = 0.2
 """Over which an angular speed is taken; shorter ones drown in the noise of the rotations."""
 _SMALLEST_SPEED_RAD_S = 0.02
 _SMALLEST_CORRELATION = 0.7
-_LARGEST_RIVAL = 0.95
-"""Largest second peak, as a share of the first."""
+_RIVAL_RATIO = 2.0
+"""At any other peak, at least so many times the variance must be left unexplained as at the best one."""
 _HEADROOM = 1.2
 _SMALLEST_OVERLAP_SHARE = 0.5
 _SMALLEST_OVERLAP_S = 2.0
@@ -80,12 +80,13 @@ def find_time_offset(first: PoseStream, second: PoseStream) -> TimeOffset:
         )
     start = first.times_s[0] - second.times_s[0]
     shift = start + (best - (len(speed_b) - 1) + _between(score, best)) * STEP_S
-    if rival > _LARGEST_RIVAL * peak:
+    if 1.0 - rival**2 < _RIVAL_RATIO * (1.0 - peak**2):
         raise RefusedError(
             "calibrate",
             (
-                f"the time shift is ambiguous: correlation {peak:.3f} at {shift:.3f} s, and {rival:.3f} at another "
-                f"shift (limit {_LARGEST_RIVAL * peak:.3f}): the motion repeats itself; record one that does not",
+                f"the time shift is ambiguous: correlation {peak:.4f} at {shift:.3f} s, and {rival:.4f} at another "
+                f"shift, which leaves less than {_RIVAL_RATIO:g} times as much unexplained: the motion repeats "
+                "itself; record one that does not",
             ),
         )
     return TimeOffset(float(shift), peak, rival)
