@@ -45,7 +45,7 @@ def loop(
     for _ in range(count):
         vector = rng.normal(0.0, swing_rad, 3) if axis is None else axis * rng.normal(0.0, swing_rad)
         turn = (middle * Rotation.from_rotvec(vector)).as_matrix()
-        pose = Transform.of("robot", "flange", turn, rng.uniform(-200, 200, 3) + (500, 100, 300))
+        pose = Transform.of("robot", "flange", turn, rng.uniform(-200, 200, 3) + np.array([500, 100, 300]))
         arm.append(noisy(pose, noise_arm, rng))
         tracker.append(noisy(Z.inverse() @ pose @ X, noise_tracker, rng))
     return X, Z, arm, tracker

@@ -27,7 +27,7 @@ def uneven_motion(rng: np.random.Generator, *, period_s: float | None = None) ->
     def pose(time_s: float) -> Transform:
         wave = 0.5 * np.sin(speeds * time_s + phases).sum(axis=1)
         turn = (middle * Rotation.from_rotvec(0.45 * wave[:3])).as_matrix()
-        return Transform.of("base", "hand", turn, 120.0 * wave[3:] + (500, 100, 300))
+        return Transform.of("base", "hand", turn, 120.0 * wave[3:] + np.array([500, 100, 300]))
 
     return pose
 

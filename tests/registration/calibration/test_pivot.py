@@ -72,7 +72,7 @@ def test_a_slipped_tip_is_told_with_the_moment_and_the_distance(after: int) -> N
     """A tip that rests 2.5 mm farther from some pose on is refused, with when and how far."""
     poses = _swing(50, 30, 0.1, 4)
     slipped = [
-        p if i < after else Transform.of("tracker", "tool", p.rotation, p.translation_mm + (1.5, 2.0, 0.0))
+        p if i < after else Transform.of("tracker", "tool", p.rotation, p.translation_mm + np.array([1.5, 2.0, 0.0]))
         for i, p in enumerate(poses)
     ]
     with pytest.raises(RefusedError, match=rf"slipped by 2\.[3-7] mm at about pose {after} of 50"):
