@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 case_app = typer.Typer(help="Get or make a case.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(case_app, name="case")
+calibrate_app = typer.Typer(help="Calibrate what the robot works with.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(calibrate_app, name="calibrate")
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, such as runs/20260101-120000-lidc.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the step's value as JSON on standard output.")]
@@ -188,6 +190,25 @@ def doctor(as_json: JsonOption = False) -> None:
     from console.commands.setting_up import print_findings
 
     raise typer.Exit(print_findings(as_json))
+
+
+@calibrate_app.command("robot-tracker")
+def calibrate_robot_tracker(
+    table: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="CSV table: robot_x_mm, robot_y_mm, robot_z_mm, tracker_x_mm, ... of a tip known to both; or, with "
+            "robot_qx, robot_qy, robot_qz, robot_qw, tracker_qx, ... besides, poses of the flange and of a tool on it.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Where the calibration is saved.")] = Path("calibration.json"),
+    as_json: JsonOption = False,
+) -> None:
+    """Find where the tracker stands in the robot's frame."""
+    from console.commands.calibrating import robot_tracker
+
+    raise typer.Exit(robot_tracker(table, out, as_json))
 
 
 @case_app.command("fetch")
