@@ -20,11 +20,10 @@ from registration.budget import ErrorBudget
 from registration.calibration.robot_tracker import budget_covariance
 from registration.fiducials import FoundSphere
 from registration.registration import FiducialResult, Registration, TrePrediction
-from registration.tracking.port import TrackerSample, fresh
+from registration.tracking.port import TrackerSample, TrackingStatus
+from registration.tracking.sample_check import judge
 
 IDEAL_P95_MM = 1.0
-MAX_AGE_S = 0.5
-"""A tracker of some tens of samples a second that has reported nothing newer sees nothing."""
 MISFIT_CHANCE = 1e-3
 """A misfit rarer than this under the budget means that something else is wrong."""
 
@@ -51,7 +50,7 @@ def register(
     Args:
         spheres: Fiducials found in the planning CT, frame `ct`.
         tracked: One sample of the tracker, unordered.
-        now_s: Time on the clock of the sample: one that is older than 0.5 s, or from the future, is refused.
+        now_s: Time on the clock of the sample, which must be OK by `tracking.sample_check` with all its bodies.
         T_robot_tracker: The calibration.
         tumour_ct_mm: Centre of the tumour, shape (3,).
         entry_region_ct_mm: Points where needles may enter, shape (n, 3); the worst one counts.
@@ -59,16 +58,17 @@ def register(
         limit_p95_mm: Largest 95 % radial error at the tumour, and at the entry region.
 
     Raises:
-        RefusedError: There is no transform at all: a stale sample, too few fiducials, collinear, or ambiguous.
+        RefusedError: There is no transform at all: a sample in any bad state, too few fiducials, collinear, or
+            ambiguous.
         InvalidInputError: No entry points, or a calibration between other frames.
     """
     if (T_robot_tracker.to, T_robot_tracker.from_) != ("robot", "tracker"):
         raise InvalidInputError(
             "the calibration is not T_robot_tracker", value=f"T_{T_robot_tracker.to}_{T_robot_tracker.from_}"
         )
-    if not fresh(tracked, now_s, MAX_AGE_S):
-        age = f"{now_s - tracked.time_s:.2f} s old, limit {MAX_AGE_S:g} s"
-        raise RefusedError("register", (f"the tracker's sample is stale: {age}; look at the tracker, then try again",))
+    seen = judge(tracked, now_s, bodies=tuple(body.name for body in tracked.bodies))
+    if seen.status is not TrackingStatus.OK:
+        raise RefusedError("register", seen.reasons)
     entries_ct = np.asarray(entry_region_ct_mm, dtype=np.float64).reshape(-1, 3)
     if len(entries_ct) == 0:
         raise InvalidInputError("the entry region has no points", remedy="name where needles may enter")

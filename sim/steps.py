@@ -33,10 +33,14 @@ from guidance.verification.measure import measure
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
 from kinematics.errors import InvalidInputError, RefusedError, StorageError
+from kinematics.frames import Transform
 from registration.chain import register as register_chain
 from registration.fiducials import find_spheres
 from registration.images.volume import Volume, read_image, write_image
 from registration.registration import Registration
+from registration.tracking.port import REFERENCE, Tracker, TrackerSample
+from registration.tracking.scene import TrackedScene
+from registration.tracking.watch import SceneWatch, WatchState
 from sim.beside_truth import with_truth
 from sim.run_folder import RunFolder, RunSettings
 from sim.scanner import check_scan, planning_scan
@@ -154,34 +158,72 @@ class SimulatedProcedure:
                 remedy="start a new run (needlework start)",
             )
 
-    def register(self) -> Registration:
+    def register(self, tracker: Tracker | None = None) -> Registration:
         """Find the fiducials in the CT, match and fit the tracked ones, predict the error; save `registration.json`.
+
+        Beside it, `scene.json` keeps what the tracker saw, so that a later motion shows; without a body on the table
+        in view there is none, and nothing can be executed on this registration.
+
+        Args:
+            tracker: On the suite's clock; None takes the simulated one.
 
         Raises:
             InvalidInputError: The execution of this run has begun.
-            RefusedError: No transform can be had (too few, collinear or ambiguous fiducials).
+            RefusedError: No transform can be had (a bad state of the tracker, too few, collinear or ambiguous
+                fiducials), or robot and tracker do not stand as they were calibrated.
         """
         self._refuse_once_executed("register")
         with self._timed("register"):
             spheres = find_spheres(self.planning_ct, self.settings.suite.fiducials.diameter_mm)
             self.progress("register", 0.6)
+            tracked = (tracker or self.suite.tracker).sample()
+            T_robot_tracker = self.suite.T_robot_tracker_estimated()
             registration = register_chain(
                 spheres=spheres,
-                tracked=self.suite.tracker.sample(),
+                tracked=tracked,
                 now_s=self.suite.clock.now_s(),
-                T_robot_tracker=self.suite.T_robot_tracker_estimated(),
+                T_robot_tracker=T_robot_tracker,
                 tumour_ct_mm=target_centroid_mm(self.case),
                 entry_region_ct_mm=entry_region_mm(self.case),
                 budget=self.settings.budget,
                 limit_p95_mm=self.protocol.registration_p95_max_mm,
             )
+            scene = self._scene(tracked, registration, T_robot_tracker)
             registration.save(self.folder["registration.json"])
+            self.folder.scene.unlink(missing_ok=True)  # an older one belongs to an older registration
+            if scene is not None:
+                scene.save(self.folder.scene)
         return registration
+
+    def _scene(
+        self, tracked: TrackerSample, registration: Registration, T_robot_tracker: Transform
+    ) -> TrackedScene | None:
+        """Return what the tracker saw; None where it shows no body on the table. Raises RefusedError."""
+        if tracked.body(REFERENCE).T is None:
+            return None
+        scene = TrackedScene.of(tracked, registration, T_robot_tracker)
+        watched = SceneWatch(scene).look(tracked, tracked.time_s, self.suite.T_robot_arm_by_encoders(), still=True)
+        if watched.state is not WatchState.OK:
+            raise RefusedError("register", watched.reasons)
+        return scene
 
     @property
     def registration(self) -> Registration:
         """The saved registration."""
         return Registration.load(self.folder["registration.json"])
+
+    @property
+    def scene(self) -> TrackedScene:
+        """What the tracker saw at registration. Raises RefusedError where it showed no body on the table."""
+        if not self.folder.scene.exists():
+            raise RefusedError(
+                "execute",
+                (
+                    f"the registration was made without the body '{REFERENCE}' on the table in view, so a motion of "
+                    "the patient would not show: register again with it in view",
+                ),
+            )
+        return TrackedScene.load(self.folder.scene)
 
     def plan(self) -> Plan:
         """Search for an array; save `plan.json`, whether there is a plan or the reasons why there is none.
@@ -266,6 +308,7 @@ class SimulatedProcedure:
                     arm=self.suite.arm,
                     gate=self.suite.gate,
                     clock=self.suite.clock,
+                    reference=self.suite.reference(self.scene),
                     journal=journal,
                     setpoints=setpoints,
                     progress=self._part("execute"),
