@@ -29,10 +29,9 @@ from registration.sources import (
     source_covariances,
 )
 from registration.sphere import FoundSphere
-from registration.tracking.port import TrackerSample, fresh
+from registration.tracking.port import TrackerSample, TrackingStatus
+from registration.tracking.sample_check import judge
 
-MAX_AGE_S = 0.5
-"""A tracker of some tens of samples a second that has reported nothing newer sees nothing."""
 MOVED_REACH_MM = 10.0
 """A tracked point that no fiducial explains, this near to where an unmatched one should be, is that one, moved."""
 
@@ -61,7 +60,7 @@ def register(
     Args:
         spheres: Fiducials found in the planning CT, frame `ct`.
         tracked: One sample of the tracker, unordered.
-        now_s: Time on the clock of the sample: one that is older than 0.5 s, or from the future, is refused.
+        now_s: Time on the clock of the sample, which must be OK by `tracking.sample_check` with all its bodies.
         T_robot_tracker: The calibration.
         tumour_ct_mm: Centre of the tumour, shape (3,).
         entry_region_ct_mm: Points where needles may enter, shape (n, 3); the worst one counts.
@@ -72,7 +71,8 @@ def register(
             error is above the ideal or the limit.
 
     Raises:
-        RefusedError: There is no transform at all: a stale sample, too few fiducials, collinear, or ambiguous.
+        RefusedError: There is no transform at all: a sample in any bad state, too few fiducials, collinear, or
+            ambiguous.
         InvalidInputError: No entry points, a calibration between other frames, or measured errors that are none.
     """
     tumour_ct, entries_ct = _checked(tracked, now_s, T_robot_tracker, tumour_ct_mm, entry_region_ct_mm)
@@ -161,9 +161,9 @@ def _checked(
         raise InvalidInputError(
             "the calibration is not T_robot_tracker", value=f"T_{T_robot_tracker.to}_{T_robot_tracker.from_}"
         )
-    if not fresh(tracked, now_s, MAX_AGE_S):
-        age = f"{now_s - tracked.time_s:.2f} s old, limit {MAX_AGE_S:g} s"
-        raise RefusedError("register", (f"the tracker's sample is stale: {age}; look at the tracker, then try again",))
+    seen = judge(tracked, now_s, bodies=tuple(body.name for body in tracked.bodies))
+    if seen.status is not TrackingStatus.OK:
+        raise RefusedError("register", seen.reasons)
     entries = np.asarray(entry_region_ct_mm, dtype=np.float64).reshape(-1, 3)
     if len(entries) == 0:
         raise InvalidInputError("the entry region has no points", remedy="name where needles may enter")

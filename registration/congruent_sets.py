@@ -160,7 +160,7 @@ def _settle(first: Any, second: Any, rotation: Any, translation: Any, tolerance:
         if count < 3:
             return 0
         if turn > 2 and np.all(before == image):
-            return count
+            return int(count)
         fit_pairs(first, second, image, rotation, translation)
     while count >= 3:  # it went round in a circle: leave the worst out
         fit_pairs(first, second, image, rotation, translation)

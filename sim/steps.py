@@ -37,10 +37,11 @@ from kinematics.errors import InvalidInputError, RefusedError, StorageError
 from registration.chain import register as register_chain
 from registration.fiducials import find_spheres
 from registration.images.volume import Volume, read_image, write_image
-from registration.markups_json import write_markups
-from registration.named_points import NamedPoints
 from registration.registration import Registration
+from registration.tracking.port import REFERENCE
+from registration.tracking.scene import TrackedScene
 from sim.beside_truth import with_truth
+from sim.registered import save_markups, scene_of
 from sim.registration_inputs import RegistrationInputs, refuse_turned
 from sim.run_folder import RunFolder, RunSettings
 from sim.scanner import check_scan, planning_scan
@@ -163,14 +164,16 @@ class SimulatedProcedure:
 
         Beside it, `registration_inputs.json` says where the points came from, and `fiducials.mrk.json` shows the
         spheres that were found in Slicer. Marks of a person leave that file alone: they may stand in it.
+        `scene.json` keeps what the tracker saw, so that a later motion shows; without a body on the table in view there
+        is none, and nothing can be executed on this registration.
 
         Args:
             given: What a person gives in place of the suite's own.
 
         Raises:
             InvalidInputError: The execution of this run has begun.
-            RefusedError: No transform can be had (too few, collinear or ambiguous fiducials), or the patient would lie
-                turned.
+            RefusedError: No transform can be had (a bad state of the tracker, too few, collinear or ambiguous
+                fiducials), the patient would lie turned, or robot and tracker do not stand as they were calibrated.
         """
         self._refuse_once_executed("register")
         given = given or RegistrationInputs()
@@ -179,11 +182,13 @@ class SimulatedProcedure:
             if spheres is None:
                 spheres = find_spheres(self.planning_ct, self.settings.suite.fiducials.diameter_mm)
             self.progress("register", 0.6)
+            tracked = (given.tracker or self.suite.tracker).sample()
+            T_robot_tracker = given.T_robot_tracker or self.suite.T_robot_tracker_estimated()
             registration = register_chain(
                 spheres=spheres,
-                tracked=(given.tracker or self.suite.tracker).sample(),
+                tracked=tracked,
                 now_s=self.suite.clock.now_s(),
-                T_robot_tracker=given.T_robot_tracker or self.suite.T_robot_tracker_estimated(),
+                T_robot_tracker=T_robot_tracker,
                 tumour_ct_mm=target_centroid_mm(self.case),
                 entry_region_ct_mm=entry_region_mm(self.case),
                 budget=self.settings.budget,
@@ -191,23 +196,33 @@ class SimulatedProcedure:
                 marker_places_ct_mm=lambda: marker_places_mm(self.case, self.settings.suite.fiducials),
             )
             refuse_turned(registration)
+            scene = scene_of(tracked, registration, T_robot_tracker, self.suite.T_robot_arm_by_encoders())
             registration.save(self.folder["registration.json"])
             self.folder.write_json("registration_inputs.json", given.told)
             if given.spheres is None:
-                self._save_markups(registration)
+                save_markups(registration, self.folder["fiducials.mrk.json"])
+            self.folder.scene.unlink(missing_ok=True)  # an older one belongs to an older registration
+            if scene is not None:
+                scene.save(self.folder.scene)
         return registration
-
-    def _save_markups(self, registration: Registration) -> None:
-        found = registration.fiducials
-        centres = np.array([f.centre_ct_mm for f in found])
-        said = tuple("not tracked" if f.residual_mm is None else f"residual {f.residual_mm:.2f} mm" for f in found)
-        points = NamedPoints(tuple(f.id for f in found), centres, "ct")
-        write_markups(self.folder["fiducials.mrk.json"], points, said)
 
     @property
     def registration(self) -> Registration:
         """The saved registration."""
         return Registration.load(self.folder["registration.json"])
+
+    @property
+    def scene(self) -> TrackedScene:
+        """What the tracker saw at registration. Raises RefusedError where it showed no body on the table."""
+        if not self.folder.scene.exists():
+            raise RefusedError(
+                "execute",
+                (
+                    f"the registration was made without the body '{REFERENCE}' on the table in view, so a motion of "
+                    "the patient would not show: register again with it in view",
+                ),
+            )
+        return TrackedScene.load(self.folder.scene)
 
     def plan(self) -> Plan:
         """Search for an array; save `plan.json`, whether there is a plan or the reasons why there is none.
@@ -292,6 +307,7 @@ class SimulatedProcedure:
                     arm=self.suite.arm,
                     gate=self.suite.gate,
                     clock=self.suite.clock,
+                    reference=self.suite.reference(self.scene),
                     journal=journal,
                     setpoints=setpoints,
                     progress=self._part("execute"),

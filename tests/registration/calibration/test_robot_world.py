@@ -136,7 +136,6 @@ def test_a_pair_that_does_not_belong_is_left_out_by_name() -> None:
         "marker", "marker", Rotation.from_rotvec([0.1, 0, 0]).as_matrix(), (0, 30, 0)
     )
     rest = [i for i in range(30) if i not in (4, 17)]
-    fewer = [arm[i] for i in rest], [tracker[i] for i in rest]
     for noise in (TRACKER, Observer.STANDING):
         found = calibrate_robot_world(arm, wrong, noise_hand=ARM, noise_tool=noise)
         clean = calibrate_robot_world(
