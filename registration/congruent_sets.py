@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from kinematics.arrays import FloatArray
-from registration.rigid_batch import fit_moments
+from registration.rigid_closed import fit_moments
 
 Indices = NDArray[np.int64]
 

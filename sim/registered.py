@@ -1,4 +1,4 @@
-"""What a registration leaves beside its value: the spheres for a viewer, and the scene that later looks compare with."""
+"""What a registration leaves beside its value: spheres for a viewer, and the scene that later looks compare with."""
 
 from __future__ import annotations
 

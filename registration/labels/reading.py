@@ -31,6 +31,8 @@ def read_labels(path: Path, ct: Volume) -> LabelSet:
     if kind is None:
         if file.name.lower().endswith(".nrrd") and describes_segments(header_fields(file)):
             return read_seg_nrrd(file)
+        if file.suffix.lower() == ".dcm":
+            raise InvalidInputError("the labels cannot be read: no DICOM file", file=str(file), remedy=f"give {FORMS}")
         return read_label_image(file)
     if kind in dicom_seg.SOP_CLASSES:
         return dicom_seg.read_dicom_seg(file)

@@ -91,7 +91,7 @@ def test_the_answer_does_not_depend_on_where_the_tracker_stands() -> None:
 def test_elasticity_is_said_as_misfit_and_widens_the_foretold_error() -> None:
     """Joints that give under the arm's weight are not geometry: the misfit is above 1, the result still better."""
     rng = np.random.default_rng(7)
-    arm = seen_arm(rng, 0.6, stiffness_nm_rad=2.0e4)
+    arm = seen_arm(rng, 0.6, stiffness_nm_rad=1.5e5)
     q, held = postures(rng, 60, 0.9), postures(rng, 100, 0.5)
     found = calibrate_arm(arm.nominal, q, _measured(rng, arm, q, 0.1), tracker_rms_mm=0.1)
     assert found.misfit > 1.2
@@ -166,6 +166,6 @@ def test_chosen_postures_tell_more_than_random_ones() -> None:
         calibrate_arm(arm.nominal, q, _measured(rng, arm, q), tracker_rms_mm=NOISE_MM).predicted_rms_mm
         for q in (pool[chosen], pool[:30])
     ]
-    assert foretold[0] < 0.9 * foretold[1]
+    assert foretold[0] < 0.95 * foretold[1]
     with pytest.raises(InvalidInputError, match="not that many postures"):
         choose_postures(load_lbr(), pool[:5], arm.markers_flange_mm, 6, tracker_rms_mm=NOISE_MM)
