@@ -83,6 +83,10 @@ def register(
             "Slicer received from the tracker)."
         ),
     ] = None,
+    tracker: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Take the fiducials live from an OpenIGTLink tracker (POINT, TDATA)."),
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="JSON file with T_robot_tracker, 4 x 4; default: the simulated suite's.")
     ] = None,
@@ -99,6 +103,7 @@ def register(
         marking_rms_mm=ct_points_error_mm,
         tracked_points=tracked_points,
         tracked_axes=tracked_points_axes,
+        tracker=tracker,
         calibration=calibration,
     )
     raise typer.Exit(status)

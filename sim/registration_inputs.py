@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,10 @@ class RegistrationInputs:
     tracker: Tracker | None = None
     T_robot_tracker: Transform | None = None
     told: Mapping[str, str] = field(default_factory=lambda: dict(FOUND))
+
+    def live(self, address: str, tracker: Tracker) -> RegistrationInputs:
+        """Return the same with a tracker that is connected, told by its address."""
+        return replace(self, tracker=tracker, told={**self.told, "tracker": f"OpenIGTLink at {address}"})
 
 
 class PointsAsTracker:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from console.progress import Bars
 from console.tables import show_registration
 from kinematics.errors import InvalidInputError, RefusedError
 from registration.named_points import Axes
+from registration.tracking.port import TrackingStatus
 from sim.registration_inputs import FOUND, read_inputs
 from sim.steps import SimulatedProcedure
 
+if TYPE_CHECKING:
+    from registration.tracking.igtl_client import IgtlTracker
+
 PASS = 0
+FIRST_SAMPLE_S = 3.0
+"""A tracker that sends nothing for so long is not running."""
 
 
 def register_run(
@@ -23,6 +32,7 @@ def register_run(
     marking_rms_mm: float,
     tracked_points: Path | None,
     tracked_axes: str | None,
+    tracker: str | None,
     calibration: Path | None,
 ) -> int:
     """Register a run folder.
@@ -31,7 +41,11 @@ def register_run(
         InvalidInputError: A file or option that cannot be used.
         RefusedError: The registration is not accepted; what was found is saved all the same.
     """
-    with Bars() as bars:
+    if tracker is not None and tracked_points is not None:
+        raise InvalidInputError(
+            "tracked points come from a file or live, not from both", value=f"{tracked_points}, {tracker}"
+        )
+    with Bars() as bars, ExitStack() as opened:
         procedure = SimulatedProcedure(run, bars.progress)
         given = read_inputs(
             procedure.case,
@@ -44,6 +58,8 @@ def register_run(
             tracked_axes=_axes(tracked_axes, "--tracked-points-axes", tracked_points),
             calibration=calibration,
         )
+        if tracker is not None:
+            given = given.live(tracker, opened.enter_context(_connected(tracker, procedure.suite.clock.now_s)))
         registration = procedure.register(given)
     if as_json:
         print(registration.canonical_json(), end="")
@@ -55,6 +71,18 @@ def register_run(
     if not registration.accepted:
         raise RefusedError("register", registration.reasons)
     return PASS
+
+
+def _connected(address: str, clock: Callable[[], float]) -> IgtlTracker:
+    """Return a tracker that has sent a first sample. Raises RefusedError, with the last reason, when none came."""
+    from registration.tracking.igtl_client import IgtlTracker, parse_address
+
+    found = IgtlTracker(*parse_address(address), clock=clock)
+    sample = found.wait_s(FIRST_SAMPLE_S)
+    if sample.status is not TrackingStatus.OK:
+        found.close()
+        raise RefusedError("register", (*sample.reasons, f"nothing to register from {address} in {FIRST_SAMPLE_S:g} s"))
+    return found
 
 
 def _axes(value: str | None, option: str, file: Path | None) -> Axes | None:
