@@ -87,6 +87,10 @@ def register(
         str | None,
         typer.Option(metavar="HOST:PORT", help="Take the fiducials live from an OpenIGTLink tracker (POINT, TDATA)."),
     ] = None,
+    skin_scan: Annotated[
+        Path | None,
+        typer.Option(help="A tracked scan of the skin that checks the fiducials: CSV with x_mm,y_mm,z_mm (tracker)."),
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="JSON file with T_robot_tracker, 4 x 4; default: the simulated suite's.")
     ] = None,
@@ -104,6 +108,7 @@ def register(
         tracked_points=tracked_points,
         tracked_axes=tracked_points_axes,
         tracker=tracker,
+        skin_scan=skin_scan,
         calibration=calibration,
     )
     raise typer.Exit(status)

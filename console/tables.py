@@ -65,6 +65,12 @@ def show_registration(registration: Registration, console: Console | None = None
     table.add_row("localisation error (FLE) by the residuals, rms", localisation(registration))
     table.add_row("predicted error at the tumour, 95 %", f"{registration.tre_p95_mm.tumour:.2f} mm")
     table.add_row("predicted error at the entry region, 95 %", f"{registration.tre_p95_mm.entry_region:.2f} mm")
+    if registration.skin is not None and registration.skin.difference_mm is not None:
+        skin = registration.skin
+        table.add_row(
+            f"scan of the skin ({skin.points} points, {skin.inliers_percent:.0f} % on it) against fiducials, tumour",
+            f"{skin.difference_mm:.2f} mm (its own error, 95 %: {skin.p95_mm:.2f} mm)",
+        )
     out.print(table)
     if registration.fiducials:
         out.print(_fiducials(registration))

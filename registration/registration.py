@@ -49,6 +49,21 @@ class Shares(Value):
     entry_region: dict[str, float]
 
 
+class SkinAgreement(Value):
+    """A tracked scan of the skin, registered from where the fiducials put it: a second opinion on the same patient."""
+
+    status: str
+    reasons: tuple[str, ...]
+    points: int
+    inliers_percent: float
+    """Of the scan, on the skin."""
+    rms_mm: float | None
+    difference_mm: float | None
+    """At the tumour, scan against fiducials; None when the scan gave no answer."""
+    p95_mm: float | None
+    """Predicted 95 % error of the scan's own registration at the tumour."""
+
+
 class Registration(Value):
     """The alignment of the planning CT to the robot.
 
@@ -84,6 +99,8 @@ class Registration(Value):
     fiducials: tuple[FiducialResult, ...]
     decoys_tracker_mm: tuple[Vec3, ...] = Field(default=())
     """Tracked points that no fiducial explains, in the tracker's frame."""
+    skin: SkinAgreement | None = None
+    """What a scan of the skin says of it, where there is one."""
     budget: ErrorBudget
 
     def covariance_at(self, point_ct_mm: Any, *, following: bool = True) -> FloatArray:

@@ -22,6 +22,8 @@ from registration.named_points import Axes, NamedPoints
 from registration.point_files import read_ct_points, read_tracker_points
 from registration.registration import Registration
 from registration.sphere import FoundSphere
+from registration.surface.agreement import SkinScan
+from registration.surface.scan_file import read_scan
 from registration.tracking.port import Tracker, TrackerSample
 from sim.patient import NOMINAL_ROTATION_ROBOT_CT
 
@@ -45,6 +47,7 @@ class RegistrationInputs:
     spheres: tuple[FoundSphere, ...] | None = None
     tracker: Tracker | None = None
     T_robot_tracker: Transform | None = None
+    skin_scan: SkinScan | None = None
     told: Mapping[str, str] = field(default_factory=lambda: dict(FOUND))
 
     def live(self, address: str, tracker: Tracker) -> RegistrationInputs:
@@ -80,6 +83,7 @@ def read_inputs(
     marking_rms_mm: float = MARKING_RMS_MM,
     tracked_points: Path | None = None,
     tracked_axes: Axes | None = None,
+    skin_scan: Path | None = None,
     calibration: Path | None = None,
 ) -> RegistrationInputs:
     """Read what is given in files.
@@ -93,6 +97,7 @@ def read_inputs(
         marking_rms_mm: Error of the marking, rms of the 3-D vector; it comes on top of the budget's localisation.
         tracked_points: Fiducials as the tracker measured them, in any order.
         tracked_axes: What the tracker's own axes are called in a file that says LPS or RAS.
+        skin_scan: Points of the skin as the tracker measured them, which check the fiducials.
         calibration: JSON with `T_robot_tracker`.
 
     Raises:
@@ -111,7 +116,11 @@ def read_inputs(
     if calibration is not None:
         T_robot_tracker = read_calibration(calibration)
         told["calibration"] = f"{calibration.name} (sha256 {_digest(calibration)})"
-    return RegistrationInputs(spheres, tracker, T_robot_tracker, told)
+    scan = None
+    if skin_scan is not None:
+        scan = SkinScan(read_scan(skin_scan))
+        told["skin scan"] = f"{len(scan.points_tracker_mm)} points of {skin_scan.name} (sha256 {_digest(skin_scan)})"
+    return RegistrationInputs(spheres, tracker, T_robot_tracker, scan, told)
 
 
 def refuse_turned(registration: Registration) -> None:

@@ -38,6 +38,8 @@ from registration.chain import register as register_chain
 from registration.fiducials import find_spheres
 from registration.images.volume import Volume, read_image, write_image
 from registration.registration import Registration
+from registration.surface.agreement import with_skin
+from registration.surface.skin import skin_surface
 from registration.tracking.port import REFERENCE
 from registration.tracking.scene import TrackedScene
 from sim.beside_truth import with_truth
@@ -196,6 +198,9 @@ class SimulatedProcedure:
                 marker_places_ct_mm=lambda: marker_places_mm(self.case, self.settings.suite.fiducials),
             )
             refuse_turned(registration)
+            if given.skin_scan is not None:
+                skin = skin_surface(self.case.ct, self.case.body)
+                registration = with_skin(registration, skin, given.skin_scan, T_robot_tracker)
             scene = scene_of(tracked, registration, T_robot_tracker, self.suite.T_robot_arm_by_encoders())
             registration.save(self.folder["registration.json"])
             self.folder.write_json("registration_inputs.json", given.told)

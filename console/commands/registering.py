@@ -33,6 +33,7 @@ def register_run(
     tracked_points: Path | None,
     tracked_axes: str | None,
     tracker: str | None,
+    skin_scan: Path | None,
     calibration: Path | None,
 ) -> int:
     """Register a run folder.
@@ -56,6 +57,7 @@ def register_run(
             marking_rms_mm=marking_rms_mm,
             tracked_points=tracked_points,
             tracked_axes=_axes(tracked_axes, "--tracked-points-axes", tracked_points),
+            skin_scan=skin_scan,
             calibration=calibration,
         )
         if tracker is not None:
@@ -66,7 +68,7 @@ def register_run(
     else:
         show_registration(registration)
         for what, source in given.told.items():
-            if source != FOUND[what]:
+            if source != FOUND.get(what):
                 print(f"{what}: {source}")
     if not registration.accepted:
         raise RefusedError("register", registration.reasons)
