@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from kinematics.arrays import FloatArray
-from registration.rigid_batch import fit_moments
+from registration.rigid_loops import fit_moments
 
 Indices = NDArray[np.int64]
 
@@ -160,7 +160,7 @@ def _settle(first: Any, second: Any, rotation: Any, translation: Any, tolerance:
         if count < 3:
             return 0
         if turn > 2 and np.all(before == image):
-            return count
+            return count  # type: ignore[no-any-return]
         fit_pairs(first, second, image, rotation, translation)
     while count >= 3:  # it went round in a circle: leave the worst out
         fit_pairs(first, second, image, rotation, translation)
@@ -212,8 +212,7 @@ def _search(
             p, q = ends[e]
             for r in range(len(second)):
                 if (
-                    r == p
-                    or r == q
+                    r in (p, q)
                     or abs(side_second[p, r] - side_first[i, k]) > slack
                     or abs(side_second[q, r] - side_first[j, k]) > slack
                 ):
@@ -282,7 +281,7 @@ def _search(
 
 
 def congruent_parts(first_mm: FloatArray, second_mm: FloatArray, tolerance_mm: float, least: int) -> Indices:
-    """Return the largest parts of the first set, of `least` points or more, that a rigid motion carries onto the second.
+    """Return the largest parts of the first set, of `least` points or more, that a motion carries onto the second.
 
     Every part of at least `least` points that is not close to a line is looked up; the motion that starts from its
     triangle is settled, so that small changes of one part come back as one. Parts up to two points smaller than the

@@ -170,8 +170,8 @@ class _Match:
         for level in self._levels():
             found: list[Answer] = []
             for image in congruent_parts(first, second, self.tolerance_mm, max(level, least)):
-                pairs = [(int(image[x]), x) if swap else (x, int(image[x])) for x in np.flatnonzero(image >= 0)]
-                answer = self._fitted(tuple(sorted(pairs)), measured)
+                pairs = [(x, y) for x, y in enumerate(image.tolist()) if y >= 0]
+                answer = self._fitted(tuple(sorted((y, x) for x, y in pairs) if swap else pairs), measured)
                 if not _on_a_line(self.model[[i for i, _ in answer.pairs]]):
                     found.append(answer)
             found.sort(key=lambda a: (-len(a.pairs), a.rms_mm))
@@ -256,13 +256,12 @@ class _Match:
         expected = self.chance.matches(size)
         if expected <= CHANCE_LIMIT:
             return None, ""
-        enough = next(
-            (k for k in range(size + 1, self.smaller + 1) if self.chance.matches(k) <= CHANCE_LIMIT), self.smaller + 1
-        )
+        more = [k for k in range(size + 1, self.smaller + 1) if self.chance.matches(k) <= CHANCE_LIMIT]
+        remedy = f"{more[0]} pairs would do: uncover more fiducials" if more else "place more fiducials"
         return None, (
             f"{size} of {len(self.model)} fiducials match {size} of {len(self.measured)} measured points "
             f"({_named(best.pairs)}, {best.rms_mm:.3f} mm rms), but {expected:.2g} matches as large are expected by "
-            f"chance (limit {CHANCE_LIMIT:g}): {enough} pairs would do: uncover more fiducials, or remove decoys"
+            f"chance (limit {CHANCE_LIMIT:g}): {remedy}, or remove what else reflects"
         )
 
 
