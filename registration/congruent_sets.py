@@ -191,6 +191,8 @@ def _search(
     second: Any,
     side_first: Any,
     side_second: Any,
+    near: Any,
+    near_mm: Any,
     sorted_mm: Any,
     ends: Any,
     triangles: Any,
@@ -213,12 +215,12 @@ def _search(
         high = np.searchsorted(sorted_mm, side_first[i, j] + slack)
         for e in range(low, high):
             p, q = ends[e]
-            for r in range(len(second)):
-                if (
-                    r in (p, q)
-                    or abs(side_second[p, r] - side_first[i, k]) > slack
-                    or abs(side_second[q, r] - side_first[j, k]) > slack
-                ):
+            from_p = np.searchsorted(near_mm[p], side_first[i, k] - slack)
+            for n in range(from_p, len(second)):
+                r = near[p, n]
+                if near_mm[p, n] > side_first[i, k] + slack:
+                    break
+                if r in (p, q) or abs(side_second[q, r] - side_first[j, k]) > slack:
                     continue
                 known = False
                 for s in range(kept):
@@ -232,10 +234,12 @@ def _search(
                 missed = 0
                 for x in range(count):
                     found = False
-                    for y in range(len(second)):
+                    for o in range(np.searchsorted(near_mm[p], side_first[i, x] - slack), len(second)):
+                        y = near[p, o]
+                        if near_mm[p, o] > side_first[i, x] + slack:
+                            break
                         if (
-                            abs(side_second[p, y] - side_first[i, x]) <= slack
-                            and abs(side_second[q, y] - side_first[j, x]) <= slack
+                            abs(side_second[q, y] - side_first[j, x]) <= slack
                             and abs(side_second[r, y] - side_first[k, x]) <= slack
                         ):
                             found = True
@@ -314,6 +318,7 @@ def congruent_parts(first_mm: FloatArray, second_mm: FloatArray, tolerance_mm: f
     slack = 2.0 * tolerance_mm
     frequency = np.searchsorted(sorted_mm, side_first + slack) - np.searchsorted(sorted_mm, side_first - slack)
     triangles = covering_triangles(side_first, frequency.astype(np.float64), least, np.random.default_rng(0))
+    near = np.argsort(side_second, axis=1, kind="stable")
     images = np.full((_KEPT, len(first_mm)), -1, dtype=np.int64)
     sizes = np.zeros(_KEPT, dtype=np.int64)
     kept = _search(
@@ -321,6 +326,8 @@ def congruent_parts(first_mm: FloatArray, second_mm: FloatArray, tolerance_mm: f
         np.require(second_mm, requirements=["C", "W"]),
         side_first,
         side_second,
+        near,
+        np.take_along_axis(side_second, near, axis=1),
         sorted_mm,
         ends,
         _rarest_side_first(triangles, frequency),
