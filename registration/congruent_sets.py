@@ -7,6 +7,7 @@ therefore enough, and is a proof: with 70 of 100 points seen, 34 triangles inste
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 from typing import Any
 
@@ -15,12 +16,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from kinematics.arrays import FloatArray
-from registration.rigid_closed import fit_moments
+from registration.rigid_loops import fit_moments
 
 Indices = NDArray[np.int64]
 
-MINIMUM_HEIGHT_MM = 8.0
-"""A triangle flatter than this says too little of the rotation to start from."""
+_LOW_MM = 4.0
+"""Triangles lower than this are not looked up: they say too little of the rotation to start from."""
 _SPLITS = 24
 """Random splits into groups, of which the one with the fewest look-ups is used."""
 _KEPT = 256
@@ -47,7 +48,7 @@ def triangle_heights(side: FloatArray, triangles: Indices) -> FloatArray:
 def covering_triangles(side: FloatArray, frequency: FloatArray, least: int, rng: np.random.Generator) -> Indices:
     """Return triangles, at least one of which lies in every part of `least` points or more, shape (t, 3).
 
-    Parts all of whose triangles are lower than `MINIMUM_HEIGHT_MM`, points on a line, are not covered.
+    Parts all of whose triangles are lower than `_LOW_MM`, points on a line, are not covered.
 
     Args:
         side: Distances between the points, shape (a, a).
@@ -64,12 +65,12 @@ def covering_triangles(side: FloatArray, frequency: FloatArray, least: int, rng:
         triangles = np.array(found, dtype=np.int64).reshape(-1, 3)
         i, j, k = triangles.T
         work = frequency[i, j] * frequency[j, k] * frequency[i, k]
-        flat = triangle_heights(side, triangles) < MINIMUM_HEIGHT_MM
+        flat = triangle_heights(side, triangles) < _LOW_MM
         cost = float(work[~flat].sum() + flat.sum() * (count - least + 1) * max(float(work.max(initial=0.0)), 1.0))
         if best is None or cost < best[0]:
             best = (cost, triangles)
     triangles = best[1] if best is not None else np.zeros((0, 3), dtype=np.int64)
-    flat = triangle_heights(side, triangles) < MINIMUM_HEIGHT_MM
+    flat = triangle_heights(side, triangles) < _LOW_MM
     return np.concatenate([triangles[~flat], *(_instead(side, t, least) for t in triangles[flat])])
 
 
@@ -79,7 +80,7 @@ def _instead(side: FloatArray, triangle: Indices, least: int) -> Indices:
     found: list[tuple[int, int, int]] = []
     for i, j in combinations(triangle.tolist(), 2):
         third = np.array([(i, j, k) for k in range(count) if k not in triangle], dtype=np.int64).reshape(-1, 3)
-        high = third[triangle_heights(side, third) >= MINIMUM_HEIGHT_MM]
+        high = third[triangle_heights(side, third) >= _LOW_MM]
         if len(high) > count - least:
             return high[: count - least + 1]
         found += [tuple(t) for t in high.tolist()]
@@ -147,20 +148,22 @@ def _assign(first: Any, second: Any, rotation: Any, translation: Any, reach: flo
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _settle(first: Any, second: Any, rotation: Any, translation: Any, tolerance: float, image: Any) -> int:
-    """Assign and fit in turn until the pairs stay, all within tolerance; return how many, 0 when fewer than three."""
+def _settle(first: Any, second: Any, rotation: Any, translation: Any, tolerance: float, wide: float, image: Any) -> int:
+    """Assign and fit in turn until the pairs stay, all within tolerance; return how many, 0 when fewer than three.
+
+    A motion from few points is less sure than the final one: the first look is `wide` times the tolerance.
+    """
     owner = np.empty(len(second), dtype=np.int64)
     before = np.empty(len(first), dtype=np.int64)
     count = 0
     for turn in range(16):
-        # A motion from few points is less sure than the final one: look farther at first.
-        reach = tolerance * (3.0 if turn == 0 else 1.7 if turn == 1 else 1.0)
+        reach = tolerance * (wide if turn == 0 else math.sqrt(wide) if turn == 1 else 1.0)
         before[:] = image
         count = _assign(first, second, rotation, translation, reach, image, owner)
         if count < 3:
             return 0
         if turn > 2 and np.all(before == image):
-            return int(count)
+            return count  # type: ignore[no-any-return]
         fit_pairs(first, second, image, rotation, translation)
     while count >= 3:  # it went round in a circle: leave the worst out
         fit_pairs(first, second, image, rotation, translation)
@@ -188,6 +191,8 @@ def _search(
     second: Any,
     side_first: Any,
     side_second: Any,
+    near: Any,
+    near_mm: Any,
     sorted_mm: Any,
     ends: Any,
     triangles: Any,
@@ -210,12 +215,12 @@ def _search(
         high = np.searchsorted(sorted_mm, side_first[i, j] + slack)
         for e in range(low, high):
             p, q = ends[e]
-            for r in range(len(second)):
-                if (
-                    r in (p, q)
-                    or abs(side_second[p, r] - side_first[i, k]) > slack
-                    or abs(side_second[q, r] - side_first[j, k]) > slack
-                ):
+            from_p = np.searchsorted(near_mm[p], side_first[i, k] - slack)
+            for n in range(from_p, len(second)):
+                r = near[p, n]
+                if near_mm[p, n] > side_first[i, k] + slack:
+                    break
+                if r in (p, q) or abs(side_second[q, r] - side_first[j, k]) > slack:
                     continue
                 known = False
                 for s in range(kept):
@@ -229,10 +234,12 @@ def _search(
                 missed = 0
                 for x in range(count):
                     found = False
-                    for y in range(len(second)):
+                    for o in range(np.searchsorted(near_mm[p], side_first[i, x] - slack), len(second)):
+                        y = near[p, o]
+                        if near_mm[p, o] > side_first[i, x] + slack:
+                            break
                         if (
-                            abs(side_second[p, y] - side_first[i, x]) <= slack
-                            and abs(side_second[q, y] - side_first[j, x]) <= slack
+                            abs(side_second[q, y] - side_first[j, x]) <= slack
                             and abs(side_second[r, y] - side_first[k, x]) <= slack
                         ):
                             found = True
@@ -249,7 +256,14 @@ def _search(
                 # In an answer the three leave at most `tolerance` each; their own fit leaves no more in all.
                 if fit_pairs(first, second, image, rotation, translation) > 3.0 * tolerance * tolerance:
                     continue
-                size = _settle(first, second, rotation, translation, tolerance, image)
+                size = _settle(first, second, rotation, translation, tolerance, 3.0, image)
+                if size == 0 or image[i] != p or image[j] != q or image[k] != r:
+                    # Where points are crowded the first look may take neighbours: once more, from the three alone.
+                    for x in range(count):
+                        image[x] = -1
+                    image[i], image[j], image[k] = p, q, r
+                    fit_pairs(first, second, image, rotation, translation)
+                    size = _settle(first, second, rotation, translation, tolerance, 1.0, image)
                 if size < max(least, best - BEHIND):
                     continue
                 for s in range(kept):
@@ -304,6 +318,7 @@ def congruent_parts(first_mm: FloatArray, second_mm: FloatArray, tolerance_mm: f
     slack = 2.0 * tolerance_mm
     frequency = np.searchsorted(sorted_mm, side_first + slack) - np.searchsorted(sorted_mm, side_first - slack)
     triangles = covering_triangles(side_first, frequency.astype(np.float64), least, np.random.default_rng(0))
+    near = np.argsort(side_second, axis=1, kind="stable")
     images = np.full((_KEPT, len(first_mm)), -1, dtype=np.int64)
     sizes = np.zeros(_KEPT, dtype=np.int64)
     kept = _search(
@@ -311,6 +326,8 @@ def congruent_parts(first_mm: FloatArray, second_mm: FloatArray, tolerance_mm: f
         np.require(second_mm, requirements=["C", "W"]),
         side_first,
         side_second,
+        near,
+        np.take_along_axis(side_second, near, axis=1),
         sorted_mm,
         ends,
         _rarest_side_first(triangles, frequency),

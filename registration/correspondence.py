@@ -17,10 +17,12 @@ import numpy as np
 from kinematics.arrays import FloatArray, read_only
 from kinematics.errors import InvalidInputError
 from registration.chance import Chance
-from registration.congruent_sets import BEHIND, MINIMUM_HEIGHT_MM, Indices, congruent_parts, triangle_heights
+from registration.congruent_sets import BEHIND, Indices, congruent_parts, triangle_heights
 from registration.rigid import superpose
 
 MINIMUM_PAIRS = 3
+MINIMUM_HEIGHT_MM = 8.0
+"""Matched points all of whose triangles are lower lie on a line: the rotation about it is free."""
 CHANCE_LIMIT = 0.01
 """Expected number of chance matches above which a match proves nothing."""
 _EXHAUSTIVE = 12
@@ -133,9 +135,15 @@ class _Match:
             return _no(
                 CorrespondenceStatus.NONE,
                 f"no rigid motion brings {self._levels()[-1]} measured points or more within {self.tolerance_mm:g} mm "
-                f"of fiducials (points on a line, triangles less than {MINIMUM_HEIGHT_MM:g} mm high, do not count)",
+                "of fiducials (points on a line do not count)",
             )
         best = answers[0]
+        if _on_a_line(self.model[[i for i, _ in best.pairs]]):
+            return _no(
+                CorrespondenceStatus.NONE,
+                f"the {size} points that match ({_named(best.pairs)}) lie within {MINIMUM_HEIGHT_MM:g} mm of one line: "
+                "the rotation about it is free: uncover or place fiducials off the line",
+            )
         for rival, reason in (self._rival(best, answers), self._contested(best), self._by_chance(best)):
             if reason:
                 return self._result(CorrespondenceStatus.AMBIGUOUS, best, (reason,), rival)
@@ -170,12 +178,8 @@ class _Match:
         for level in self._levels():
             found: list[Answer] = []
             for image in congruent_parts(first, second, self.tolerance_mm, max(level, least)):
-                pairs = [
-                    (int(image[x]), x) if swap else (x, int(image[x])) for x in np.flatnonzero(image >= 0).tolist()
-                ]
-                answer = self._fitted(tuple(sorted(pairs)), measured)
-                if not _on_a_line(self.model[[i for i, _ in answer.pairs]]):
-                    found.append(answer)
+                pairs = [(x, y) for x, y in enumerate(image.tolist()) if y >= 0]
+                found.append(self._fitted(tuple(sorted((y, x) for x, y in pairs) if swap else pairs), measured))
             found.sort(key=lambda a: (-len(a.pairs), a.rms_mm))
             if found and self._least_rival(len(found[0].pairs)) >= level:
                 break
@@ -258,13 +262,12 @@ class _Match:
         expected = self.chance.matches(size)
         if expected <= CHANCE_LIMIT:
             return None, ""
-        enough = next(
-            (k for k in range(size + 1, self.smaller + 1) if self.chance.matches(k) <= CHANCE_LIMIT), self.smaller + 1
-        )
+        more = [k for k in range(size + 1, self.smaller + 1) if self.chance.matches(k) <= CHANCE_LIMIT]
+        remedy = f"{more[0]} pairs would do: uncover more fiducials" if more else "place more fiducials"
         return None, (
             f"{size} of {len(self.model)} fiducials match {size} of {len(self.measured)} measured points "
             f"({_named(best.pairs)}, {best.rms_mm:.3f} mm rms), but {expected:.2g} matches as large are expected by "
-            f"chance (limit {CHANCE_LIMIT:g}): {enough} pairs would do: uncover more fiducials, or remove decoys"
+            f"chance (limit {CHANCE_LIMIT:g}): {remedy}, or remove what else reflects"
         )
 
 
