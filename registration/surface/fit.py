@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,13 +26,14 @@ _FEWEST_INLIERS = 0.55
 _LARGEST_RMS = 3.0
 """Residuals against the stated noise."""
 _STAGES: tuple[tuple[float, float | None, int], ...] = (
-    (60.0, 0.6, 15),
-    (20.0, 0.7, 15),
-    (8.0, 0.75, 25),
-    (8.0, None, 25),
+    (60.0, 0.6, 40),
+    (20.0, 0.7, 40),
+    (8.0, 0.75, 40),
+    (8.0, None, 40),
 )
 """Farthest pair [mm], share of the nearest pairs that is kept, and steps. Trimming to a share wastes what it trims of
 the skin itself, so at the end all within three times the spread are kept."""
+_ASIDE_MM, _ASIDE_RAD = 20.0, math.radians(12.0)
 _INLIER = 3.0
 _SETTLED_MM = 1e-3
 
@@ -115,7 +117,28 @@ def register_scan(
             SurfaceStatus.TOO_FEW, (f"the scan has {len(scan)} points, at least {FEWEST_POINTS} are needed",)
         )
     tree = cKDTree(surface.points_ct_mm)
-    T, moved_mm = T_ct_tracker_start, math.inf
+    for start in _starts(T_ct_tracker_start, scan):
+        T, moved_mm = _settled(start, scan, tree, surface)
+        found = _judged(T, moved_mm, scan, tree, surface, places, noise_mm, limit_p95_mm)
+        if found.status is not SurfaceStatus.POOR:
+            break
+    return found
+
+
+def _starts(T: Transform, scan: FloatArray) -> Iterator[Transform]:
+    """The start that was given, and others round it for a scan that got caught on the way."""
+    yield T
+    middle = T.points(scan).mean(axis=0)
+    for way in (1.0, -1.0):
+        for axis in np.eye(3):
+            yield Transform.of("ct", "ct", np.eye(3), way * _ASIDE_MM * axis) @ T
+            turn = Rotation.from_rotvec(way * _ASIDE_RAD * axis).as_matrix()
+            yield Transform.of("ct", "ct", turn, middle - turn @ middle) @ T
+
+
+def _settled(T: Transform, scan: FloatArray, tree: cKDTree, surface: SkinSurface) -> tuple[Transform, float]:
+    """Return the alignment that the stages lead to, and how far the last step moved it [mm]."""
+    moved_mm = math.inf
     for reach_mm, share, steps in _STAGES:
         for _ in range(steps):
             step = _step(T, scan, tree, surface, reach_mm, share)
@@ -124,7 +147,7 @@ def register_scan(
             T, moved_mm = step
             if moved_mm < _SETTLED_MM:
                 break
-    return _judged(T, moved_mm, scan, tree, surface, places, noise_mm, limit_p95_mm)
+    return T, moved_mm
 
 
 def _points(points_mm: Any, what: str) -> FloatArray:
