@@ -92,6 +92,7 @@ class Inserter:
                 if self.do(steps[StepKind.INSERT], needle) is Decision.MOVE:
                     return
             self.do(back_off_step(self.stepper.suite), needle)
+            self.motion.look_at_rest()  # someone who walks through the camera's view has gone in two seconds
         seen = self.motion.watched
         why = (
             f"the patient reference was lost ({'; '.join(seen.reasons)})" if seen.lost else "the breathing gate closed"
