@@ -49,7 +49,7 @@ format: setup
 	@$(BIN)/ruff format .
 
 bench: setup
-	@$(BIN)/python benchmarks/chain.py
+	@$(BIN)/python -m benchmarks.chain
 
 campaign: setup
 	@$(BIN)/needlework campaign $(CASE) --trials $(TRIALS)

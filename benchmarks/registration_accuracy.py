@@ -1,6 +1,6 @@
 """Predicted errors of the registration against Monte Carlo, and how well a wrong fiducial is named.
 
-    PYTHONPATH=. python benchmarks/registration_accuracy.py [--layouts 50] [--trials 20000] [--seed 0]
+    python -m benchmarks.registration_accuracy [--layouts 50] [--trials 20000] [--seed 0]
 
 Prints one table: what, measured, asked. Exits 1 when a number is missed. Every trial is a fit of points drawn with
 noise: of the CT in the CT's frame and of the tracker in the tracker's.
@@ -85,7 +85,7 @@ def target_errors(layouts: int, trials: int, seed: int) -> None:
         for name, column in (("ellipsoid", 1), ("radius", 2)):
             low, high = 100.0 * found[:, column].min(), 100.0 * found[:, column].max()
             row(f"{kind}: within the 95 % {name}", f"{low:.2f}–{high:.2f} %", "94–96 %", low >= 94.0 and high <= 96.0)
-    for larger in (3.0, 10.0, 20.0, 40.0):
+    for larger in (3.0, 10.0):  # beyond, single sets fit a mirror image better, and are refused
         rng = np.random.default_rng([seed, 2])
         found = np.array([predicted_and_found(rng, 4 + k % 6, trials // 4, larger, True) for k in range(12)])
         row(

@@ -59,8 +59,8 @@ def arms(count: int) -> bool:
                 good &= fine
                 print(
                     f"arm off by {tip_mm:g} mm ({'zeros, lengths, tilts' if hard else 'origins'}), tracker "
-                    f"{noise_mm:g} mm, 50 postures: {np.median(before):.2f} -> {np.median(after):.3f} mm rms held back, worst "
-                    f"{max(after):.3f} (asked {HELD_BACK_MM}; foretold {np.median(foretold):.3f}); "
+                    f"{noise_mm:g} mm, 50 postures: {np.median(before):.2f} -> {np.median(after):.3f} mm rms held "
+                    f"back, worst {max(after):.3f} (asked {HELD_BACK_MM}; foretold {np.median(foretold):.3f}); "
                     f"{np.median(seconds):.1f} s" + ("" if fine else "   MISSED"),
                     flush=True,
                 )

@@ -1,6 +1,6 @@
 """Measure what is written as DICOM and as points against what is asked: read back, valid, and in time.
 
-    python benchmarks/registration_dicomout.py [--case lidc]
+    python -m benchmarks.registration_dicomout [--case lidc]
 
 Prints one table: what, measured, asked. The case must have been fetched before (needlework case fetch lidc); the
 fiducials, both transforms and the ablation zone are invented from a seed, and no error budget enters: nothing here

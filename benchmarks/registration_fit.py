@@ -1,6 +1,6 @@
 """Rigid fits and correspondence against what they must reach.
 
-    python benchmarks/registration_fit.py [--scenes 80] [--seed 0]
+    python -m benchmarks.registration_fit [--scenes 80] [--seed 0]
 
 Prints one table: what, measured, asked. Fits: six points, answers checked before anything is timed, beside SciPy and
 a NumPy batch in the same run. Correspondence: points on a skin-like surface of 200 × 300 × 120 mm, at least 8 mm from

@@ -1,6 +1,6 @@
 """Time the reading of a CT series, and measure how well a tilted gantry's image is put straight.
 
-    python benchmarks/registration_images.py [--slices 300] [--seed 0]
+    python -m benchmarks.registration_images [--slices 300] [--seed 0]
 
 Writes a series of 512 x 512 slices of noise into a temporary folder, reads it, checks every voxel and the grid before
 the time counts, and then the same in each compressed syntax on fewer slices. The tilt is measured on soft-edged

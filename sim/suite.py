@@ -34,6 +34,7 @@ TRACKER_STREAM = 4
 CALIBRATION_STREAM = 5
 ARM_STREAM = 6
 BODY_STREAM = 7
+REFERENCE_STREAMS = (8, 9)
 FIDELITIES = ("physics", "fast")
 
 
@@ -84,9 +85,12 @@ class Suite:
     @cached_property
     def tracker(self) -> Tracker:
         """The tracker, behind its port."""
+        return self._tracker(None, np.random.default_rng([self.seed, BODY_STREAM]))
+
+    def _tracker(self, noise: np.random.Generator | None, on_bodies: np.random.Generator) -> Tracker:
         rng = np.random.default_rng([self.seed, TRACKER_STREAM])
-        bodies = Bodies(np.random.default_rng([self.seed, BODY_STREAM]), self._T_robot_arm)
-        tracker = SimulatedTracker(self.patient, self.budget, rng, clock=self.clock.now_s, bodies=bodies)
+        bodies = Bodies(on_bodies, self._T_robot_arm)
+        tracker = SimulatedTracker(self.patient, self.budget, rng, clock=self.clock.now_s, bodies=bodies, noise=noise)
         return FaultyTracker(tracker, self._faults, self.patient, self.clock.now_s) if self._faults else tracker
 
     def _T_robot_arm(self) -> Transform:
@@ -99,8 +103,12 @@ class Suite:
         return Transform(to="robot", from_="flange", matrix=flange) @ self.description.T_flange_arm
 
     def reference(self, scene: TrackedScene) -> TrackedReference:
-        """Return the patient reference for what was seen at registration."""
-        return TrackedReference(self.tracker, self.clock, scene, self.description)
+        """Return the patient reference for what was seen at registration.
+
+        Its noise is a stream of its own: an execution does not depend on how often the tracker was asked before.
+        """
+        streams = (np.random.default_rng([self.seed, stream]) for stream in REFERENCE_STREAMS)
+        return TrackedReference(self._tracker(*streams), self.clock, scene, self.description)
 
     def T_robot_tracker_estimated(self) -> Transform:
         """Return the robot–tracker calibration that the suite believes: the truth with an error of the budget."""

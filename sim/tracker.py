@@ -55,6 +55,7 @@ class SimulatedTracker:
         decoys: How many false points are seen.
         clock: Returns the time [s]; 0 always when None.
         bodies: The bodies on table and arm; None shows none.
+        noise: Source of the single markers' noise alone; what is hidden and false stays that of `rng`.
     """
 
     def __init__(
@@ -67,13 +68,14 @@ class SimulatedTracker:
         decoys: int = 1,
         clock: Callable[[], float] | None = None,
         bodies: Bodies | None = None,
+        noise: np.random.Generator | None = None,
     ) -> None:
         spheres = patient.T_tracker_ct.points(patient.fiducials_tracked_ct_mm)
         if not 0 <= missing <= len(spheres) or decoys < 0:
             raise InvalidInputError(
                 "cannot hide that many fiducials, or add that many decoys", value=(missing, decoys), limit=len(spheres)
             )
-        self._rng = rng
+        self._rng = rng if noise is None else noise
         self._sigma_mm = budget.tracker_rms_mm / math.sqrt(3.0)
         self._clock, self._bodies = clock, bodies
         seen = np.sort(rng.permutation(len(spheres))[: len(spheres) - missing])

@@ -96,10 +96,14 @@ class Motion:
     def look(self) -> Watched:
         """Look at the patient reference; a change of its state goes to the journal first.
 
+        A motion that is not confirmed yet may be noise: it is returned, and neither kept nor written down.
+
         Raises:
             StorageError: The journal does not take the change; the next look tries again.
         """
         watched = self._reference.look(self.arm.q_rad(), still=self.gate.state().open)
+        if watched.moved and not watched.confirmed:
+            return watched
         if watched.state is not self.watched.state:
             self.journal.append(
                 "reference", state=str(watched.state), reasons=list(watched.reasons), time_s=self.clock.now_s()
