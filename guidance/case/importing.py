@@ -13,7 +13,7 @@ from guidance.case.checks import check_case, check_same_grid
 from guidance.case.landmarks import check_sides
 from guidance.case.role_table import LARGEST_LABEL, RoleRow, read_roles
 from kinematics.errors import InvalidInputError
-from registration.images.dicom_series import read_series
+from registration.images.ct import read_ct
 from registration.images.volume import Volume, read_image
 
 LOWEST_HU, HIGHEST_HU = -1024, 32767
@@ -77,14 +77,7 @@ def import_case(
 
 
 def _read_ct(path: Path, series: str | None) -> Volume:
-    if series is not None and not path.is_dir():
-        raise InvalidInputError(
-            "a series is named, but the CT is not a DICOM folder",
-            value=series,
-            file=str(path),
-            remedy="leave --series out, or name the folder of the series",
-        )
-    image = read_series(path, series) if path.is_dir() else read_image(path)
+    image = read_ct(path, series)
     voxels = image.voxels
     if not np.isfinite(voxels).all():
         raise InvalidInputError(
