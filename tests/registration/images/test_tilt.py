@@ -158,10 +158,10 @@ def test_the_edge_of_the_field_is_not_smeared_into_tissue():
     """Where a neighbour was not measured, the nearer value stands: no mixture of -2048 and tissue."""
     voxels = np.full((4, 12, 6), 50, dtype=np.int16)
     voxels[:, :4] = -3024
-    affine = np.array([[1.0, 0, 0, 0], [0, 1.0, 0.3, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]])
+    affine = np.array([[1.0, 0, 0, 0], [0, 1.0, 0.31, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]])
     straight, _ = straightened(voxels, affine)
     assert set(np.unique(straight)) == {-3024, OUTSIDE_HU, 50}
-    source = np.arange(straight.shape[1])[:, None] - 0.3 * np.arange(6)  # where each voxel lies in its slice, along j
+    source = np.arange(straight.shape[1])[:, None] - 0.31 * np.arange(6)  # where it lies in its slice
     assert np.array_equal(straight[2] == 50, (source > 3.5) & (source < 11.5))
 
 
