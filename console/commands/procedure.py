@@ -151,10 +151,9 @@ def verify_run(run: Path, ct: Path | None, series: str | None, as_json: bool) ->
 
 
 def _verify_external(procedure: SimulatedProcedure, ct: Path, series: str | None) -> Verdict:
-    from registration.images.dicom_series import read_series
-    from registration.images.volume import read_image
+    from registration.images.ct import read_ct
 
-    image = read_series(ct, series, frame="check") if ct.is_dir() else read_image(ct, frame="check")
+    image = read_ct(ct, series, frame="check")
     for note in image.notes:
         print(f"note: {note}", file=sys.stderr)
     placement, verdict = procedure.judge_image(image)

@@ -17,7 +17,7 @@ from guidance.case.role_match import MatchedRoles, match_roles
 from guidance.case.role_table import read_roles
 from guidance.case.roles import structure_of
 from kinematics.errors import InvalidInputError
-from registration.images.dicom_series import read_series
+from registration.images.ct import read_ct
 from registration.images.volume import Volume, read_image
 from registration.labels.dicom_reference import DicomReference, check_reference, read_reference
 from registration.labels.onto_grid import onto_grid
@@ -118,14 +118,7 @@ def _identity(reference: DicomReference | None) -> dict[str, str]:
 
 
 def _read_ct(path: Path, series: str | None) -> Volume:
-    if series is not None and not path.is_dir():
-        raise InvalidInputError(
-            "a series is named, but the CT is not a DICOM folder",
-            value=series,
-            file=str(path),
-            remedy="leave --series out, or name the folder of the series",
-        )
-    image = read_series(path, series) if path.is_dir() else read_image(path)
+    image = read_ct(path, series)
     voxels = image.voxels
     if not np.isfinite(voxels).all():
         raise InvalidInputError(

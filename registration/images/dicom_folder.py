@@ -19,13 +19,14 @@ ENHANCED_CT_STORAGE = (CT_STORAGE + ".1", CT_STORAGE + ".2")
 DIRECTORY_STORAGE = "1.2.840.10008.1.3.10"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
-BROKEN = (
-    *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError),
-    *(NotImplementedError, RuntimeError, struct.error, zlib.error),
-)
-"""What the DICOM library and the decoders below it raise on files that are not what they should be."""
 _KEPT_BYTES = 4096
 """Values longer than this are read when they are asked for."""
+_SHORT = 120
+_ASKED = (
+    *("SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesDescription", "FrameOfReferenceUID", "PatientID"),
+    *("GantryDetectorTilt", "LossyImageCompression", "PhotometricInterpretation", "ImageType", "NumberOfFrames"),
+)
+"""Values that are asked for later, when nobody looks out for one that cannot be understood."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,22 @@ class FolderSeries:
         return f"{self.uid} ({first.text('Modality')}, {first.text('SeriesDescription') or 'no description'}, {count})"
 
 
+def broken() -> tuple[type[Exception], ...]:
+    """Return what the DICOM library and the decoders below it raise on files that are not what they should be."""
+    from pydicom.errors import BytesLengthException
+
+    return (
+        *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
+        *(NotImplementedError, RuntimeError, struct.error, zlib.error, BytesLengthException),
+    )
+
+
+def in_short(error: Exception) -> str:
+    """Return an exception's kind and the beginning of its first line: some hold the bytes that they stumbled over."""
+    text = str(error).strip().split("\n", 1)[0]
+    return f"{type(error).__name__}: {text[:_SHORT]}{'...' if len(text) > _SHORT else ''}"
+
+
 def damaged(path: Path, why: str) -> InvalidInputError:
     """Return the refusal of a file that is not whole."""
     return InvalidInputError(
@@ -129,6 +146,8 @@ def _read(path: Path) -> DicomFile | None:
         if data.file_meta.get("TransferSyntaxUID") == DEFLATED:
             data = pydicom.dcmread(path)  # what is inflated has no place in the file to come back to
         file = DicomFile(path, data)
+        for keyword in _ASKED:
+            data.get(keyword)
         cut = _cut_short(file)
     except InvalidDicomError as error:
         if path.suffix.lower() in DICOM_SUFFIXES:
@@ -136,8 +155,8 @@ def _read(path: Path) -> DicomFile | None:
         return None
     except InvalidInputError:
         raise
-    except BROKEN as error:
-        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    except broken() as error:
+        raise damaged(path, in_short(error)) from error
     if cut is not None:
         raise damaged(path, cut)
     return file

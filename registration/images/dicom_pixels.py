@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinematics.errors import InvalidInputError
-from registration.images.dicom_folder import BROKEN, damaged
+from registration.images.dicom_folder import broken, damaged, in_short
 from registration.images.dicom_slice import CtSlice
 from registration.images.jpeg_stream import JPEG_STREAMS, MAYBE_LOSSY, jpeg_stream
 from registration.images.tilt import OUTSIDE_HU
@@ -88,10 +88,8 @@ def hounsfield(one: CtSlice) -> tuple[NDArray[np.int16], tuple[str, ...]]:
             raise damaged(one.file.path, str(said[0].message))
     except InvalidInputError:
         raise
-    except BROKEN as error:
-        raise damaged(
-            one.file.path, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        ) from error
+    except broken() as error:
+        raise damaged(one.file.path, in_short(error)) from error
     finally:
         if one.frame is None and "PixelData" in data:
             del data.PixelData  # a series is large: keep what was decoded alone

@@ -88,10 +88,14 @@ def read_series(folder: Path, uid: str | None = None, *, frame: str = "ct") -> V
             "perpendicular grid, by linear interpolation along the shift"
         )
     if others:
-        more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
-        said.append("passed over, not DICOM: " + ", ".join(p.name for p in others[:_LISTED]) + more)
+        said.append("passed over, not DICOM: " + _some([path.name for path in others]))
     said += [f"left aside: series {one.called()}" for one in every if one is not chosen]
     return Volume(voxels, affine, frame, str(folder), (*notes, *said))
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def _chosen(every: tuple[FolderSeries, ...], folder: Path, uid: str | None) -> FolderSeries:
@@ -129,8 +133,7 @@ def _grid(series: FolderSeries, folder: Path) -> tuple[Grid, list[str]]:
         )
     aside = [file for file in series.files if file.foreign is not None]
     if aside:
-        names = ", ".join(f"{file.path.name} ({file.foreign})" for file in aside)
-        notes.append(f"left aside within the series: {names}")
+        notes.append("left aside within the series: " + _some([f"{f.path.name} ({f.foreign})" for f in aside]))
     slices: list[CtSlice] = []
     for file in series.files:
         if file.foreign is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
-from registration.images.dicom_folder import BROKEN, DicomFile
+from registration.images.dicom_folder import DicomFile, broken, in_short
 
 PERPENDICULAR_TOLERANCE = 1e-3
 """How far rounded direction cosines may be from unit length and from perpendicular."""
@@ -76,9 +76,9 @@ def slices_of(file: DicomFile) -> tuple[CtSlice, ...]:
         return tuple(_slice(file, n, items) for n, items in enumerate(sources) if not _is_localiser(items))
     except InvalidInputError:
         raise
-    except BROKEN as error:
+    except broken() as error:
         raise InvalidInputError(
-            f"a DICOM header cannot be used ({type(error).__name__}: {error})", file=str(file.path), remedy=_REMEDY
+            f"a DICOM header cannot be used ({in_short(error)})", file=str(file.path), remedy=_REMEDY
         ) from error
 
 

@@ -6,6 +6,7 @@ metres for millimetres. Here a silence is refused.
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from pathlib import Path
@@ -22,6 +23,12 @@ PATIENT_SPACES = {
     "ras",
     "las",
     "lps",
+}
+_ELEMENT_BYTES = {
+    **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
+    **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
+    **dict.fromkeys(("MET_INT", "MET_UINT", "MET_FLOAT", "MET_LONG", "MET_ULONG"), 4),
+    **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
 }
 MILLIMETRES = {"mm", "millimeter", "millimeters", "millimetre", "millimetres"}
 
@@ -109,17 +116,36 @@ def _check_meta(path: Path) -> None:
         )
     if fields.get("CompressedData", "").lower() == "true":
         local = fields["ElementDataFile"].upper() == "LOCAL"
-        _check_zlib(path if local else path.parent / fields["ElementDataFile"], found.end() if local else 0)
+        voxels = path if local else path.parent / fields["ElementDataFile"]
+        taken, held = _check_zlib(voxels, found.end() if local else 0)
+        promised = _promised_bytes(fields)
+        if fields.get("CompressedDataSize") != str(taken) or held != promised:
+            stated = fields.get("CompressedDataSize", "none")
+            why = f"{taken} bytes that hold {held}; the header says {stated} and {promised}"
+            raise _bad_voxels(voxels, why)
 
 
-def _check_zlib(path: Path, start: int) -> None:
-    """Refuse zlib data that does not end in its own checksum: the reader prints a warning and goes on."""
-    stream = zlib.decompressobj()
+def _promised_bytes(fields: dict[str, str]) -> int | None:
+    """Bytes of voxels that a MetaImage header promises; None when it does not say."""
+    try:
+        counts = [int(n) for n in fields["DimSize"].split()] + [int(fields.get("ElementNumberOfChannels", "1"))]
+        return math.prod(counts) * _ELEMENT_BYTES[fields["ElementType"]]
+    except (KeyError, ValueError):
+        return None
+
+
+def _check_zlib(path: Path, start: int) -> tuple[int, int]:
+    """Return how many bytes zlib data takes and holds; refuse it when it does not end in its own checksum.
+
+    The reader prints a warning and goes on, with what was in memory in place of what is missing.
+    """
+    stream, taken, held = zlib.decompressobj(), 0, 0
     try:
         with path.open("rb") as file:
             file.seek(start)
             while not stream.eof and (chunk := file.read(_CHUNK_BYTES)):
-                stream.decompress(chunk)
+                held += len(stream.decompress(chunk))
+                taken += len(chunk)
     except FileNotFoundError as error:
         raise InvalidInputError(
             "the MetaImage's file of voxels is not there", file=str(path), remedy="copy it beside its header"
@@ -128,6 +154,7 @@ def _check_zlib(path: Path, start: int) -> None:
         raise _bad_voxels(path, str(error)) from error
     if not stream.eof:
         raise _bad_voxels(path, "it ends too early")
+    return taken - len(stream.unused_data), held
 
 
 def _bad_voxels(path: Path, why: str) -> InvalidInputError:

@@ -121,3 +121,22 @@ def test_each_header_is_parsed_once(series, monkeypatch):
     monkeypatch.setattr(pydicom, "dcmread", lambda path, **options: calls.append(path) or real(path, **options))
     read_series(series)
     assert len(calls) == 6
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("seed", range(8))
+def test_damage_in_a_header_raises_nothing_but_a_refusal(series, seed):
+    """Bytes of one header replaced at random: a volume, or a refusal that names file and remedy."""
+    rng = np.random.default_rng(seed)
+    path = series / "0006.dcm"
+    whole, refused = path.read_bytes(), []
+    for _ in range(12):
+        content = bytearray(whole)
+        content[int(rng.integers(128, len(whole) - 450))] = int(rng.integers(256))
+        path.write_bytes(content)
+        for read in (read_series, list_series):
+            try:
+                read(series)
+            except InvalidInputError as error:
+                refused.append(error)
+    assert refused and all(error.file and error.remedy for error in refused)

@@ -296,6 +296,24 @@ def test_a_padding_value_that_tissue_has_is_refused(series, edit):
     assert caught.value.value == 0
 
 
+def test_a_padding_value_that_is_no_number_is_refused(series, edit):
+    """Two values where one is meant."""
+    edit(series, lambda data, _n: data.add_new("PixelPaddingValue", "SS", [-2000, -1000]))
+    with pytest.raises(InvalidInputError, match="padding value of a slice is no number"):
+        read_series(series)
+
+
+def test_a_file_without_transfer_syntax_is_refused(series):
+    """How its voxels are stored is not said."""
+    path = series / "0002.dcm"
+    data = pydicom.dcmread(path)
+    del data.file_meta.TransferSyntaxUID
+    data.save_as(path, implicit_vr=False, little_endian=True)
+    with pytest.raises(InvalidInputError, match="no transfer syntax") as caught:
+        read_series(series)
+    assert caught.value.file == str(path)
+
+
 def test_more_bytes_than_needed_are_noted(image, series):
     """Trailing bytes are left aside, and said."""
     path = series / "0003.dcm"

@@ -33,6 +33,7 @@ from registration.images.volume import from_sitk
         ({"SamplesPerPixel": 3}, "one grey value"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "one grey value"),
         ({"HighBit": 14}, "bits of a stored value"),
+        ({"BitsAllocated": None}, "header cannot be used"),
         ({"NumberOfFrames": "4"}, "where each of its frames lies"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,6 +170,16 @@ def test_no_unit_is_taken_as_mm_and_said_and_an_unknown_one_is_refused(tmp_path)
     with pytest.raises(InvalidInputError, match="unit of length") as caught:
         read_image(nifti(tmp_path / "v.nii", sform=matrix(), units=5))
     assert caught.value.value == 5
+
+
+def test_a_real_image_lies_where_simpleitk_sees_it():
+    """A recording with an sform only and no unit of length."""
+    path = Path(__file__).resolve().parents[4] / "shared" / "data" / "totalseg" / "example_ct.nii.gz"
+    if not path.is_file():
+        pytest.skip("the recordings in ../shared/data are absent")
+    volume = read_image(path)
+    assert volume.same_grid(from_sitk(sitk.ReadImage(str(path)))) and volume.shape == (122, 101, 112)
+    assert len(volume.notes) == 1 and "taken as mm" in volume.notes[0]
 
 
 def test_numbers_that_are_no_geometry_are_refused(tmp_path):

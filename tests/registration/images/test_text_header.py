@@ -150,6 +150,11 @@ def test_damage_in_compressed_voxels_is_refused(tmp_path):
     for data in (damaged, whole[:-3]):
         with pytest.raises(InvalidInputError, match="compressed voxels are damaged or truncated"):
             read_image(meta(tmp_path / "b.mha", data=data, **sizes))
+    for wrong in ({"CompressedDataSize": "9"}, {"DimSize": "2 3 5"}, {"DimSize": "2 3 3"}):
+        with pytest.raises(InvalidInputError, match="the header says"):
+            read_image(meta(tmp_path / "d.mha", data=whole, **{**sizes, **wrong}))
+    with pytest.raises(InvalidInputError, match="the header says none"):
+        read_image(meta(tmp_path / "e.mha", data=whole, CompressedData="True"))
     (tmp_path / "c.zraw").write_bytes(whole)
     assert placed(meta(tmp_path / "c.mhd", data=b"", ElementDataFile="c.zraw", **sizes))
 

@@ -158,9 +158,11 @@ def test_the_edge_of_the_field_is_not_smeared_into_tissue():
     """Where a neighbour was not measured, the nearer value stands: no mixture of -2048 and tissue."""
     voxels = np.full((4, 12, 6), 50, dtype=np.int16)
     voxels[:, :4] = -3024
-    affine = np.array([[1.0, 0, 0, 0], [0, 1.0, 0.3, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]])
+    affine = np.array([[1.0, 0, 0, 0], [0, 1.0, 0.31, 0], [0, 0, 2.0, 0], [0, 0, 0, 1.0]])
     straight, _ = straightened(voxels, affine)
     assert set(np.unique(straight)) == {-3024, OUTSIDE_HU, 50}
+    source = np.arange(straight.shape[1])[:, None] - 0.31 * np.arange(6)  # where it lies in its slice
+    assert np.array_equal(straight[2] == 50, (source > 3.5) & (source < 11.5))
 
 
 @pytest.mark.parametrize(("stated", "shown", "refused"), [("15", 0.0, True), ("0", 15.0, True), ("-15", 15.0, False)])
@@ -191,3 +193,9 @@ def test_a_shift_beyond_any_gantry_is_refused(tmp_path):
     with pytest.raises(InvalidInputError, match="more than a gantry tilts") as caught:
         read_series(tmp_path / "s")
     assert caught.value.value == pytest.approx(40.0, abs=0.01)
+
+
+def test_a_stated_tilt_that_is_no_number_is_noted(tmp_path):
+    """Two angles in place of one: the positions are followed."""
+    write_tilted(tmp_path / "s", tilted_affine(0.0), np.eye(4), GantryDetectorTilt=["0", "5"])
+    assert any("is no number" in note for note in read_series(tmp_path / "s").notes)
