@@ -18,7 +18,7 @@ from guidance.case.role_table import read_roles
 from guidance.case.roles import structure_of
 from kinematics.errors import InvalidInputError
 from registration.images.ct import read_ct
-from registration.images.volume import Volume, read_image
+from registration.images.volume import Volume
 from registration.labels.dicom_reference import DicomReference, check_reference, read_reference
 from registration.labels.onto_grid import onto_grid
 from registration.labels.reading import read_labels
