@@ -21,6 +21,7 @@ from registration.calibration.calibration_file import read_calibration
 from registration.named_points import Axes, NamedPoints
 from registration.point_files import read_ct_points, read_tracker_points
 from registration.registration import Registration
+from registration.sources import MeasuredErrors
 from registration.sphere import FoundSphere
 from registration.surface.agreement import SkinScan
 from registration.surface.scan_file import read_scan
@@ -47,6 +48,7 @@ class RegistrationInputs:
     spheres: tuple[FoundSphere, ...] | None = None
     tracker: Tracker | None = None
     T_robot_tracker: Transform | None = None
+    measured: MeasuredErrors | None = None
     skin_scan: SkinScan | None = None
     told: Mapping[str, str] = field(default_factory=lambda: dict(FOUND))
 
@@ -98,13 +100,13 @@ def read_inputs(
         tracked_points: Fiducials as the tracker measured them, in any order.
         tracked_axes: What the tracker's own axes are called in a file that says LPS or RAS.
         skin_scan: Points of the skin as the tracker measured them, which check the fiducials.
-        calibration: JSON with `T_robot_tracker`.
+        calibration: JSON with `T_robot_tracker`, and its covariance where that is known.
 
     Raises:
         InvalidInputError: A file that leaves something in doubt, a point away from the skin, an impossible error.
     """
     told = dict(FOUND)
-    spheres, tracker, T_robot_tracker = None, None, None
+    spheres, tracker, T_robot_tracker, measured = None, None, None, None
     if ct_points is not None:
         points = read_ct_points(ct_points, ct_axes)
         spheres = _marked(points, case, marking_rms_mm, diameter_mm, ct_points)
@@ -114,13 +116,17 @@ def read_inputs(
         tracker = PointsAsTracker(seen, clock)
         told["tracker"] = _from(tracked_points, seen)
     if calibration is not None:
-        T_robot_tracker = read_calibration(calibration)
-        told["calibration"] = f"{calibration.name} (sha256 {_digest(calibration)})"
+        found = read_calibration(calibration)
+        T_robot_tracker = found.T_robot_tracker
+        if found.spread is not None:
+            measured = MeasuredErrors(calibration=found.spread)
+        said = "with its own covariance" if found.spread else "with the error budget's"
+        told["calibration"] = f"{calibration.name} (sha256 {_digest(calibration)}), {said}"
     scan = None
     if skin_scan is not None:
         scan = SkinScan(read_scan(skin_scan))
         told["skin scan"] = f"{len(scan.points_tracker_mm)} points of {skin_scan.name} (sha256 {_digest(skin_scan)})"
-    return RegistrationInputs(spheres, tracker, T_robot_tracker, scan, told)
+    return RegistrationInputs(spheres, tracker, T_robot_tracker, measured, scan, told)
 
 
 def refuse_turned(registration: Registration) -> None:

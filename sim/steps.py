@@ -195,6 +195,7 @@ class SimulatedProcedure:
                 entry_region_ct_mm=entry_region_mm(self.case),
                 budget=self.settings.budget,
                 limit_p95_mm=self.protocol.registration_p95_max_mm,
+                measured=given.measured,
                 marker_places_ct_mm=lambda: marker_places_mm(self.case, self.settings.suite.fiducials),
             )
             refuse_turned(registration)

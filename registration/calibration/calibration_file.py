@@ -1,21 +1,37 @@
-"""A robot–tracker calibration from a file: JSON that holds `T_robot_tracker` as 4 × 4."""
+"""A robot–tracker calibration from a file: JSON with `T_robot_tracker`, and its covariance where it is known."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from kinematics.errors import InvalidInputError
 from kinematics.frames import Transform
+from registration.sources import MotionSpread
 
 KEY = "T_robot_tracker"
+_SPREAD = ("covariance", "pivot_robot_mm")
 
 
-def read_calibration(path: Path) -> Transform:
-    """Return `T_robot_tracker`, translation in mm.
+@dataclass(frozen=True, eq=False)
+class CalibrationFile:
+    """`T_robot_tracker`, and how well it is known (None: as the error budget says)."""
+
+    T_robot_tracker: Transform
+    spread: MotionSpread | None
+
+
+def read_calibration(path: Path) -> CalibrationFile:
+    """Read what `needlework calibrate robot-tracker` saved, or a file with the transform alone (mm).
+
+    `covariance`, 6 × 6 (t [mm], ω [rad]) in the robot frame about `pivot_robot_mm`, belong together.
 
     Raises:
-        InvalidInputError: No such file, not JSON, the key is not there, or not a rigid 4 × 4.
+        InvalidInputError: No such file, not JSON, the key is not there, not a rigid 4 × 4, or a covariance that is none
+            or has no pivot.
     """
     if not path.is_file():
         raise InvalidInputError("the calibration is not there", file=str(path), remedy="check the path")
@@ -37,8 +53,20 @@ def read_calibration(path: Path) -> Transform:
             remedy="write the transform from the tracker to the robot under this name",
         )
     try:
-        return Transform(to="robot", from_="tracker", matrix=loaded[KEY])
+        T = Transform(to="robot", from_="tracker", matrix=loaded[KEY])
     except (InvalidInputError, ValueError, TypeError) as error:
         raise InvalidInputError(
             f"{KEY} is not a rigid transform: {error}", file=str(path), remedy="calibrate again"
+        ) from error
+    given = [name for name in _SPREAD if name in loaded]
+    if not given:
+        return CalibrationFile(T, None)
+    try:
+        return CalibrationFile(T, MotionSpread(*(np.asarray(loaded[name], dtype=np.float64) for name in _SPREAD)))
+    except (InvalidInputError, ValueError, TypeError, KeyError) as error:
+        raise InvalidInputError(
+            f"the covariance of the calibration cannot be used: {error}",
+            file=str(path),
+            limit=" and ".join(_SPREAD),
+            remedy="calibrate again, or leave both out: then the error budget's numbers hold",
         ) from error

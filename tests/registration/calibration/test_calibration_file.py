@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from kinematics.errors import InvalidInputError
 from registration.calibration.calibration_file import read_calibration
+from registration.calibration.robot_tracker import calibrate_from_points
 
 MATRIX = np.eye(4)
 MATRIX[:3, :3] = Rotation.from_rotvec([0.3, -0.8, 1.1]).as_matrix()
@@ -20,7 +21,9 @@ def test_the_matrix_comes_back(tmp_path):
     """Frames by name, and what else the file holds is left alone."""
     path = tmp_path / "c.json"
     path.write_text(json.dumps({"T_robot_tracker": MATRIX.tolist(), "made_by": "a person"}))
-    T = read_calibration(path)
+    found = read_calibration(path)
+    T = found.T_robot_tracker
+    assert found.spread is None
     assert (T.to, T.from_) == ("robot", "tracker")
     np.testing.assert_allclose(T.matrix, MATRIX, atol=1e-12)
 
@@ -54,3 +57,34 @@ def test_anything_else_is_refused(tmp_path, content, said):
     with pytest.raises(InvalidInputError, match=f"(?s){said}") as raised:
         read_calibration(path)
     assert str(path) in str(raised.value)
+
+
+def test_what_the_calibration_saves_comes_back_with_its_covariance(tmp_path):
+    """The command's own file: the transform, and a covariance about its pivot."""
+    rng = np.random.default_rng(2)
+    places = rng.uniform(-300, 300, (12, 3))
+    turn = Rotation.from_rotvec([0.2, 1.0, -0.4]).as_matrix()
+    saved = calibrate_from_points(places @ turn.T + (900, 10, 40) + rng.normal(0, 0.2, places.shape), places)
+    saved.save(tmp_path / "c.json")
+    found = read_calibration(tmp_path / "c.json")
+    assert found.T_robot_tracker == saved.T_robot_tracker and found.spread is not None
+    np.testing.assert_allclose(found.spread.matrix, saved.covariance, rtol=1e-12)
+    np.testing.assert_allclose(found.spread.pivot_robot_mm, saved.pivot_robot_mm)
+
+
+@pytest.mark.parametrize(
+    "spread",
+    [
+        {"covariance": np.eye(6).tolist()},
+        {"pivot_robot_mm": [0, 0, 0]},
+        {"covariance": np.eye(3).tolist(), "pivot_robot_mm": [0, 0, 0]},
+        {"covariance": (-np.eye(6)).tolist(), "pivot_robot_mm": [0, 0, 0]},
+        {"covariance": "large", "pivot_robot_mm": [0, 0, 0]},
+    ],
+)
+def test_a_covariance_that_is_none_is_refused(tmp_path, spread):
+    """Without its pivot, of another size, negative, no numbers: never passed over in silence."""
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"T_robot_tracker": MATRIX.tolist(), **spread}))
+    with pytest.raises(InvalidInputError, match="covariance of the calibration cannot be used"):
+        read_calibration(path)
