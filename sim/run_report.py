@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +28,7 @@ from kinematics.errors import InvalidInputError, StorageError
 from kinematics.value import Value
 from registration.images.volume import Volume, read_image
 from registration.registration import Registration
+from sim.registration_inputs import FOUND
 from sim.run_folder import RunFolder
 from sim.steps import SimulatedProcedure
 
@@ -75,6 +77,7 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
         version=procedure.settings.version,
         placed_curve=result.coverage.curve if result is not None and verdict is not None else (),
         refusal=refusal,
+        registration_told=_told(folder),
     )
     path = write_report(folder.path, inputs)
     tell("report", 0.6)
@@ -115,6 +118,13 @@ def field_of_run(
 
 def _optional(kind: type[V], path: Path) -> V | None:
     return kind.load(path) if path.exists() else None
+
+
+def _told(folder: RunFolder) -> dict[str, str]:
+    """Where the registration's inputs came from, as far as a person gave them."""
+    path = folder["registration_inputs.json"]
+    told: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    return {what: source for what, source in told.items() if source != FOUND.get(what)}
 
 
 def _journal_rows(folder: RunFolder) -> tuple[dict[str, object], ...]:
