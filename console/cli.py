@@ -221,6 +221,33 @@ def calibrate_robot_tracker(
     raise typer.Exit(robot_tracker(table, out, as_json))
 
 
+@calibrate_app.command("hand-eye")
+def calibrate_hand_eye(
+    hand: Annotated[
+        Path, typer.Argument(metavar="HAND", help="CSV rows t, x, y, z, qx, qy, qz, qw of the hand: s, m.")
+    ],
+    tool: Annotated[Path, typer.Argument(metavar="TOOL", help="The same of the camera on it, by its own clock.")],
+    out: Annotated[Path, typer.Option(help="Where the calibration is saved.")] = Path("hand_eye.json"),
+    as_json: JsonOption = False,
+) -> None:
+    """Find how a camera or tool sits on the hand, and how far the two clocks are apart."""
+    from console.commands.calibrating import hand_eye
+
+    raise typer.Exit(hand_eye(hand, tool, out, as_json))
+
+
+@calibrate_app.command("pivot")
+def calibrate_pivot(
+    poses: Annotated[Path, typer.Argument(metavar="POSES", help="CSV rows t, x, y, z, qx, qy, qz, qw: s, m.")],
+    out: Annotated[Path, typer.Option(help="Where the tip is saved.")] = Path("tip.json"),
+    as_json: JsonOption = False,
+) -> None:
+    """Find the tip of a tracked tool that was turned about it."""
+    from console.commands.calibrating import pivot
+
+    raise typer.Exit(pivot(poses, out, as_json))
+
+
 @case_app.command("fetch")
 def case_fetch(
     name: Annotated[str, typer.Argument(help="lidc or lidc-head.")],

@@ -16,7 +16,9 @@ from guidance.case.orientation import prove_orientation
 from guidance.case.role_match import MatchedRoles, match_roles
 from guidance.case.role_table import read_roles
 from guidance.case.roles import structure_of
+from guidance.scene import FiducialSet
 from kinematics.errors import InvalidInputError
+from registration.fiducials import check_voxels
 from registration.images.ct import read_ct
 from registration.images.volume import Volume
 from registration.labels.dicom_reference import DicomReference, check_reference, read_reference
@@ -83,6 +85,7 @@ def import_case(
             **_added(completed),
             **proof.told(),
             **_identity(reference),
+            **_fiducials(ct),
             "eligibility": f"as answered in {answers_path.name if answers_path else 'a file'}",
         },
     )
@@ -104,6 +107,16 @@ def _structures(roles: MatchedRoles, completed: Completed) -> tuple[Structure, .
 def _added(completed: Completed) -> dict[str, str]:
     volumes = "; ".join(f"{name} {volume_ml:.1f} ml" for name, volume_ml in completed.volumes_ml.items())
     return {"added": f"skin mask, by threshold; {completed.wall}; {volumes}"}
+
+
+def _fiducials(ct: Volume) -> dict[str, str]:
+    """Say at import what would be refused at registration: slices that cannot show the usual spheres."""
+    diameter = FiducialSet().diameter_mm
+    try:
+        check_voxels(ct, diameter)
+    except InvalidInputError as error:
+        return {"fiducials": f"{error.what} ({error.value} mm, limit {error.limit} mm): {error.remedy}"}
+    return {}
 
 
 def _identity(reference: DicomReference | None) -> dict[str, str]:

@@ -376,3 +376,13 @@ def test_what_lies_outside_the_labelled_slices_is_unknown(files: Files) -> None:
     np.testing.assert_array_equal(case.labels.voxels == unknown.label, meant)
     span = labelled_span(case)
     assert span is not None and span[2].tolist() == [low, high - 1]
+
+
+def test_slices_too_thick_for_the_markers_are_told_at_import(files: Files) -> None:
+    """Of 5 mm, in which 4 mm spheres would be lost: said in the provenance; of 2.5 mm, nothing is said."""
+    assert "fiducials" not in files.load().description.provenance
+    thick = files.case.ct.affine @ np.diag([1.0, 1.0, 2.0, 1.0])
+    for name, volume in (("ct.nii.gz", files.case.ct), ("labels.nii.gz", files.case.labels)):
+        write_image(Volume(volume.voxels[:, :, ::2], thick), files.folder / name)
+    said = files.load(labels_path=files.folder / "labels.nii.gz").description.provenance["fiducials"]
+    assert "too coarse for fiducials of 4 mm (5.0 mm, limit 3.0 mm)" in said and "thinner slices" in said
