@@ -31,6 +31,8 @@ MODULES = (
     "registration/accuracy.py",
     "registration/residuals.py",
     "registration/sources.py",
+    "registration/tracking/sample_check.py",
+    "registration/tracking/watch.py",
 )
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "runs", "build", "*.egg-info")
 BOUNDARY: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}

@@ -35,6 +35,7 @@ def test_only_recent_samples_are_used(age_s: float, fresh: bool) -> None:
     else:
         assert found.status is TrackingStatus.STALE
         assert f"{age_s:.2f} s old, limit 0.5 s" in found.reasons[0]
+        assert ("(from the future)" in found.reasons[0]) is (age_s < 0.0)
 
 
 BAD = {
@@ -172,3 +173,34 @@ def test_real_recordings_pass_the_limits() -> None:
             states.append(check.judge(TrackerSample(pose.time_s, np.zeros((0, 3)), (seen,)), pose.time_s).status)
         assert len(states) == frames
         assert [s for s in states if s is not TrackingStatus.OK] == [TrackingStatus.MISSING] * missing
+
+
+def test_what_lies_on_the_face_of_the_volume_is_in_it() -> None:
+    """A body and a marker at 3000 mm along one axis are measured; the volume ends beyond them."""
+    sample = _with_arm(Room().sample(10.0), T=Transform.of("tracker", ARM, np.eye(3), (10, -3000, 20)))
+    sample = replace(sample, points_tracker_mm=np.vstack([sample.points_tracker_mm, [[0, 3000.0, -20.0]]]))
+    assert judge(sample, 10.0, bodies=BOTH) == Judgement()
+
+
+def test_a_body_that_comes_into_view_has_not_jumped() -> None:
+    """Nobody knows where it was: one sample without it, then far from where it was before, is well."""
+    check = SampleCheck(bodies=(REFERENCE,))
+    assert check.judge(hidden(Room().sample(10.0), REFERENCE), 10.0).status is TrackingStatus.MISSING
+    assert check.judge(Room().sample(10.05), 10.05) == Judgement()
+
+
+@pytest.mark.parametrize(
+    ("seen", "gone", "jumped"), [(6, 3, True), (6, 2, False), (3, 2, True), (3, 1, False), (2, 2, False)]
+)
+def test_markers_jump_when_half_of_them_have(seen: int, gone: int, jumped: bool) -> None:
+    """Half of three or more without a neighbour is a jump; fewer were hidden or came; two markers say nothing."""
+    rng = np.random.default_rng(3)
+    before = rng.uniform(-200, 200, (seen, 3))
+    after = before + 0.1
+    after[:gone] += 500.0
+    check = SampleCheck()
+    assert check.judge(TrackerSample(10.0, before), 10.0) == Judgement()
+    found = check.judge(TrackerSample(10.05, after), 10.05)
+    assert found.status is (TrackingStatus.JUMPING if jumped else TrackingStatus.OK)
+    if jumped:
+        assert f"{gone} of {seen} single markers jumped" in found.reasons[0]
