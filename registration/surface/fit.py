@@ -212,16 +212,13 @@ def _judged(
     share = float(on_skin.sum()) / len(scan)
     rms = float(np.sqrt(np.mean(off[on_skin] ** 2))) if on_skin.any() else math.inf
     if share < _FEWEST_INLIERS or rms > _LARGEST_RMS * noise_mm:
-        return SurfaceFit(
-            SurfaceStatus.POOR,
-            (
-                f"{100 * share:.0f} % of the scan lie on the skin, {rms:.2f} mm rms from it (at least "
-                f"{100 * _FEWEST_INLIERS:.0f} %, at most {_LARGEST_RMS * noise_mm:g} mm): another patient or posture, "
-                "a start too far off, or too much that is no skin",
-            ),
-            inliers=share,
-            rms_mm=rms,
+        far = f", {rms:.2f} mm rms from it" if on_skin.any() else ""
+        reason = (
+            f"{100 * share:.0f} % of the scan lie on the skin{far} (at least {100 * _FEWEST_INLIERS:.0f} %, at most "
+            f"{_LARGEST_RMS * noise_mm:g} mm rms): another patient or posture, a start too far off, or too much that "
+            "is no skin"
         )
+        return SurfaceFit(SurfaceStatus.POOR, (reason,), inliers=share, rms_mm=rms)
     rows = np.einsum("ni,nij->nj", normals[on_skin], motion_jacobian(moved[on_skin], places[0]))
     free = _sliding(rows, max(rms, noise_mm), places, limit_p95_mm)
     if free is not None:
