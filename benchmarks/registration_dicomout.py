@@ -76,7 +76,13 @@ def invented(case: Case, rng: np.random.Generator) -> dict[str, Any]:
         missing=(),
         T_plan_check=Transform.of("ct", "check", turn.T, rng.uniform(-15.0, 15.0, 3)),
         registration=ImageAgreement(
-            fiducials_used=7, fiducial_fre_mm=0.2, fiducial_tre_p95_mm=0.3, image_difference_mm=0.4
+            fiducials_used=7,
+            fiducial_fre_mm=0.2,
+            fiducial_tre_p95_mm=0.3,
+            image_difference_mm=0.4,
+            fiducial_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
+            image_p95_mm=0.25,
+            image_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
         ),
         check_ct_sha256="c",
         plan_sha256="p",
