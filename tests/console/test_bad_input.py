@@ -144,6 +144,20 @@ class TestImport:
         refused(capsys, importing(files, tmp_path / "out"), "too coarse", "5.0 mm")
         assert not (tmp_path / "out").exists()
 
+    def test_nothing_that_tells_left_from_right(
+        self, files: dict[str, Path], phantom: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Without landmarks a named person must vouch; then the import is taken, with a warning in its provenance."""
+        with files["roles.csv"].open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["id", "name"])
+            rows.writerows(
+                [s.label, s.name if s.name == "tumour" else f"s{s.label}"] for s in phantom.description.structures
+            )
+        refused(capsys, importing(files, tmp_path / "out"), "left from right", "--orientation-confirmed-by NAME")
+        assert status_of([*importing(files, tmp_path / "out"), "--orientation-confirmed-by", "A. Reader"]) == 0
+        assert "WARNING" in capsys.readouterr().out
+
     def test_an_unknown_structure(
         self, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
