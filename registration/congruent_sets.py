@@ -24,6 +24,9 @@ _LOW_MM = 4.0
 """Triangles lower than this are not looked up: they say too little of the rotation to start from."""
 _SPLITS = 24
 """Random splits into groups, of which the one with the fewest look-ups is used."""
+_LOOK_UPS = 20_000
+"""Triangles looked up at most, about; one that has to be settled costs as much as `_SETTLING` that have not."""
+_SETTLING = 20
 _KEPT = 256
 """Answers kept at most: more are as ambiguous as two."""
 BEHIND = 2
@@ -72,6 +75,23 @@ def covering_triangles(side: FloatArray, frequency: FloatArray, least: int, rng:
     triangles = best[1] if best is not None else np.zeros((0, 3), dtype=np.int64)
     flat = triangle_heights(side, triangles) < _LOW_MM
     return np.concatenate([triangles[~flat], *(_instead(side, t, least) for t in triangles[flat])])
+
+
+def affordable_size(first_mm: FloatArray, second_mm: FloatArray, tolerance_mm: float) -> int:
+    """Return the least size of part that `congruent_parts` can look for in a fraction of a second, at least 3."""
+    side = np.sort(distances(second_mm)[np.triu_indices(len(second_mm), 1)])
+    own = distances(first_mm)[np.triu_indices(len(first_mm), 1)]
+    slack = 2.0 * tolerance_mm
+    agree = float(np.mean(np.searchsorted(side, own + slack) - np.searchsorted(side, own - slack))) / len(side)
+    found = len(second_mm) ** 3 * agree**3  # triangles like a given one
+    # The corners of a chance triangle find chance partners for this many of the other points.
+    partners = len(first_mm) * min(1.0, 3.0 * len(second_mm) * agree**3)
+    for size in range(3, len(first_mm)):
+        groups = (size - 1) // 2
+        triangles = groups * math.comb(math.ceil(len(first_mm) / groups), 3)
+        if triangles * found * (_SETTLING if partners > 0.8 * size else 1) <= _LOOK_UPS:
+            return size
+    return len(first_mm)
 
 
 def _instead(side: FloatArray, triangle: Indices, least: int) -> Indices:
@@ -272,16 +292,21 @@ def _search(
                         break
                 if known:
                     continue
-                if size > best:
-                    best = size
+                best = max(best, size)
+                # No room: the smallest make place, unless they are all as large as the best.
+                bar = best - BEHIND
+                while bar <= best:
                     left = 0
                     for s in range(kept):
-                        if sizes[s] >= best - BEHIND:
+                        if sizes[s] >= bar:
                             images[left] = images[s]
                             sizes[left] = sizes[s]
                             left += 1
                     kept = left
-                if kept < len(images):
+                    if kept < len(images):
+                        break
+                    bar += 1
+                if kept < len(images) and size >= bar:
                     images[kept] = image
                     sizes[kept] = size
                     kept += 1

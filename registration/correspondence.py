@@ -17,7 +17,7 @@ import numpy as np
 from kinematics.arrays import FloatArray, read_only
 from kinematics.errors import InvalidInputError
 from registration.chance import Chance
-from registration.congruent_sets import BEHIND, Indices, congruent_parts, triangle_heights
+from registration.congruent_sets import BEHIND, Indices, affordable_size, congruent_parts, triangle_heights
 from registration.rigid import superpose
 
 MINIMUM_PAIRS = 3
@@ -25,10 +25,8 @@ MINIMUM_HEIGHT_MM = 8.0
 """Matched points all of whose triangles are lower lie on a line: the rotation about it is free."""
 CHANCE_LIMIT = 0.01
 """Expected number of chance matches above which a match proves nothing."""
-_EXHAUSTIVE = 12
-"""Up to this many points (of the smaller set) every triangle is looked up."""
-_FIRST_SHARE, _LAST_SHARE = 0.6, 0.2
-"""Beyond: matches of this share of the smaller set are looked for first, then down to the last share."""
+_FIRST_SHARE = 0.6
+"""Matches of this share of the smaller set are looked for first, mirrored ones too; smaller ones only after that."""
 _SHOWN = 8
 """Pairs of an answer that a reason lists."""
 _AXES = np.array([-1.0, 1.0, 1.0])
@@ -77,9 +75,9 @@ class Correspondence:
 def match(model_mm: Any, measured_mm: Any, *, tolerance_mm: float) -> Correspondence:
     """Find the one assignment of measured points to fiducials that a rigid motion explains.
 
-    The answer does not depend on the order of the points or on the pose of either set. Of sets of up to 12 points
-    (the smaller set) every match of three pairs or more is looked up; of larger ones, every match of a fifth of the
-    smaller set or more.
+    The answer does not depend on the order of the points or on the pose of either set. Every match of 60 % of the
+    smaller set or more is found; smaller ones are looked for where there is none, down to a size that takes a
+    fraction of a second (three pairs of a dozen points, a quarter of a hundred).
 
     Args:
         model_mm: Fiducials, shape (n, 3), any frame.
@@ -123,18 +121,25 @@ class _Match:
         self.model, self.measured, self.tolerance_mm = model, measured, tolerance_mm
         self.chance = Chance.of(model, measured, tolerance_mm)
         self.smaller = min(len(model), len(measured))
+        first, second = (model, measured) if len(model) <= len(measured) else (measured, model)
+        share, last = math.ceil(_FIRST_SHARE * self.smaller), affordable_size(first, second, tolerance_mm)
+        self.levels = (share, last) if last < share else (max(share, MINIMUM_PAIRS),)
 
     def judged(self) -> Correspondence:
         """Return the match, accepted or refused."""
-        answers = self._largest(self.measured, MINIMUM_PAIRS)
-        size = len(answers[0].pairs) if answers else 0
-        mirrored = self._largest(self.measured * _AXES, max(size + 1, MINIMUM_PAIRS)) if size < self.smaller else []
-        if mirrored and self.chance.matches(len(mirrored[0].pairs)) <= CHANCE_LIMIT:
-            return self._mirrored(mirrored[0], answers)
+        for least in self.levels:
+            answers = self._answers(self.measured, least)
+            size = len(answers[0].pairs) if answers else 0
+            larger = max(size + 1, least)
+            mirrored = self._answers(self.measured * _AXES, larger) if larger <= self.smaller else []
+            if mirrored and self.chance.matches(len(mirrored[0].pairs)) <= CHANCE_LIMIT:
+                return self._mirrored(mirrored[0], size, least)
+            if answers and self._least_rival(size) >= least:
+                break
         if not answers:
             return _no(
                 CorrespondenceStatus.NONE,
-                f"no rigid motion brings {self._levels()[-1]} measured points or more within {self.tolerance_mm:g} mm "
+                f"no rigid motion brings {self.levels[-1]} measured points or more within {self.tolerance_mm:g} mm "
                 "of fiducials (points on a line do not count)",
             )
         best = answers[0]
@@ -155,13 +160,6 @@ class _Match:
         expected = self.chance.matches(len(best.pairs))
         return Correspondence(status, best.pairs, best.residuals_mm, reasons, rival, expected)
 
-    def _levels(self) -> tuple[int, ...]:
-        """Sizes of match to look for, in turn: large ones are found quickly."""
-        if self.smaller <= _EXHAUSTIVE:
-            return (MINIMUM_PAIRS,)
-        share = math.ceil(_LAST_SHARE * self.smaller)
-        return math.ceil(_FIRST_SHARE * self.smaller), max(share, MINIMUM_PAIRS)
-
     def _least_rival(self, size: int) -> int:
         """Return the size from which another answer competes: chance could have given the best one the rest."""
         least = size
@@ -171,19 +169,15 @@ class _Match:
             least -= 1
         return least
 
-    def _largest(self, measured: FloatArray, least: int) -> list[Answer]:
+    def _answers(self, measured: FloatArray, least: int) -> list[Answer]:
         """Return the answers of `least` pairs or more that matter, the largest first, then the best fitting."""
         swap = len(self.model) > len(measured)
         first, second = (measured, self.model) if swap else (self.model, measured)
-        for level in self._levels():
-            found: list[Answer] = []
-            for image in congruent_parts(first, second, self.tolerance_mm, max(level, least)):
-                pairs = [(x, y) for x, y in enumerate(image.tolist()) if y >= 0]
-                found.append(self._fitted(tuple(sorted((y, x) for x, y in pairs) if swap else pairs), measured))
-            found.sort(key=lambda a: (-len(a.pairs), a.rms_mm))
-            if found and self._least_rival(len(found[0].pairs)) >= level:
-                break
-        return found
+        found: list[Answer] = []
+        for image in congruent_parts(first, second, self.tolerance_mm, least):
+            pairs = [(x, y) for x, y in enumerate(image.tolist()) if y >= 0]
+            found.append(self._fitted(tuple(sorted((y, x) for x, y in pairs) if swap else pairs), measured))
+        return sorted(found, key=lambda a: (-len(a.pairs), a.rms_mm))
 
     def _fitted(self, pairs: tuple[tuple[int, int], ...], measured: FloatArray) -> Answer:
         i, j = (list(column) for column in zip(*pairs, strict=True))
@@ -191,8 +185,8 @@ class _Match:
         residuals = np.linalg.norm(self.model[i] @ rotation.T + translation - measured[j], axis=1)
         return Answer(pairs, read_only(residuals))
 
-    def _mirrored(self, mirror: Answer, answers: list[Answer]) -> Correspondence:
-        best = f"{len(answers[0].pairs)} pairs at most" if answers else "no match at all"
+    def _mirrored(self, mirror: Answer, size: int, least: int) -> Correspondence:
+        best = f"{size} pairs at most" if size else f"fewer than {least}"
         reason = (
             f"the measured points fit mirrored: {len(mirror.pairs)} of {len(self.model)} fiducials with "
             f"{mirror.rms_mm:.3f} mm rms as a mirror image ({_named(mirror.pairs)}), and {best} as they are: check "
