@@ -17,6 +17,7 @@ from registration.congruent_sets import (
 )
 from registration.rigid import superpose
 
+MOSTLY_A_LINE = np.array([[20.0 * n, 3.0 * n, 0] for n in range(7)] + [[40, 90, 10], [70, -60, 50.0]])
 GRID = np.stack(np.meshgrid(np.arange(3), np.arange(3), [0.0], indexing="ij"), axis=-1).reshape(-1, 3) * 30.0
 
 
@@ -79,11 +80,14 @@ def test_the_search_finds_what_the_enumeration_of_everything_finds() -> None:
     assert several > 80
 
 
-@pytest.mark.parametrize("layout", ["random", "grid"])
-def test_every_large_enough_part_holds_one_of_the_triangles(layout: str) -> None:
+@pytest.mark.parametrize(
+    "points",
+    [np.random.default_rng(22).uniform(size=(9, 3)) * 150.0, GRID, MOSTLY_A_LINE],
+    ids=["random", "grid", "mostly on a line"],
+)
+def test_every_large_enough_part_holds_one_of_the_triangles(points: np.ndarray) -> None:
     """Of nine points, every part of each size that is not on a line holds a triangle that is looked up."""
     rng = np.random.default_rng(22)
-    points = GRID if layout == "grid" else rng.uniform(size=(9, 3)) * 150.0
     side = distances(points)
     for least in range(3, 10):
         triangles = covering_triangles(side, np.ones_like(side), least, rng)
