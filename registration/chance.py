@@ -9,6 +9,9 @@ import numpy as np
 
 from kinematics.arrays import FloatArray
 
+_LARGEST = 700.0
+"""Exponents beyond do not fit a float; so many chance matches are one refusal."""
+
 
 @dataclass(frozen=True)
 class Chance:
@@ -49,11 +52,18 @@ class Chance:
 
     def matches(self, size: int) -> float:
         """Return the expected number of matches of `size` pairs, at least 3, between unrelated sets."""
-        ways = float(math.comb(self.model, size) * math.perm(self.measured, size))
-        return ways * self.side**3 * self.place ** (size - 3)
+        odds = 3.0 * math.log(self.side) + (size - 3) * math.log(self.place)
+        return math.exp(min(_log_ways(self.model, self.measured, size) + odds, _LARGEST))
 
     def further(self, size: int, more: int) -> float:
         """Return the expected number of ways in which a match of `size` pairs gains `more` by chance."""
-        if more == 0:
-            return 1.0
-        return math.comb(self.model - size, more) * math.perm(self.measured - size, more) * self.place**more
+        ways = _log_ways(self.model - size, self.measured - size, more)
+        return math.exp(min(ways + more * math.log(self.place), _LARGEST))
+
+
+def _log_ways(first: int, second: int, pairs: int) -> float:
+    """Return the logarithm of the number of ways to pair so many of two sets, one to one; −∞ when there is none."""
+    if pairs > min(first, second):
+        return -math.inf
+    logs = [math.lgamma(n + 1) for n in (first, first - pairs, second, second - pairs, pairs)]
+    return logs[0] - logs[1] + logs[2] - logs[3] - logs[4]

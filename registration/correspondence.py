@@ -59,6 +59,8 @@ class Answer:
 class Correspondence:
     """The pairs, or why there is no answer to rely on.
 
+    Reasons name the first fiducial F1 and the first measured point P1.
+
     `pairs` and `residuals_mm` are the best answer's, also when it is ambiguous; empty when there is none. `rival` is
     what competes with it: the other answer when ambiguous, the mirrored one when mirrored. `chance_matches` is the
     expected number of matches of this size between unrelated sets.
@@ -85,7 +87,7 @@ def match(model_mm: Any, measured_mm: Any, *, tolerance_mm: float) -> Correspond
         tolerance_mm: Largest distance of a pair after the fit: four times the rms error of a pair is usual.
 
     Raises:
-        InvalidInputError: Points that are not finite, or no positive tolerance.
+        InvalidInputError: Points that are not finite or not (n, 3), or no positive tolerance.
     """
     if not (math.isfinite(tolerance_mm) and tolerance_mm > 0.0):
         raise InvalidInputError("the tolerance of a match is a positive length", value=tolerance_mm, unit="mm")
@@ -99,9 +101,11 @@ def match(model_mm: Any, measured_mm: Any, *, tolerance_mm: float) -> Correspond
 
 
 def _points(points_mm: Any, name: str) -> FloatArray:
-    points = np.array(points_mm, dtype=np.float64, order="C").reshape(-1, 3)
-    if not np.isfinite(points).all():
-        raise InvalidInputError(f"the {name} hold NaN or infinity", value=points_mm, unit="mm")
+    points = np.array(points_mm, dtype=np.float64, order="C")
+    if points.size == 0:
+        return np.zeros((0, 3))
+    if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+        raise InvalidInputError(f"the {name} are finite points, shape (n, 3)", value=points.shape)
     return points
 
 
@@ -149,16 +153,18 @@ class _Match:
                 f"the {size} points that match ({_named(best.pairs)}) lie within {MINIMUM_HEIGHT_MM:g} mm of one line: "
                 "the rotation about it is free: uncover or place fiducials off the line",
             )
-        for rival, reason in (self._rival(best, answers), self._contested(best), self._by_chance(best)):
-            if reason:
-                return self._result(CorrespondenceStatus.AMBIGUOUS, best, (reason,), rival)
-        return self._result(CorrespondenceStatus.OK, best, (), None)
-
-    def _result(
-        self, status: CorrespondenceStatus, best: Answer, reasons: tuple[str, ...], rival: Answer | None
-    ) -> Correspondence:
-        expected = self.chance.matches(len(best.pairs))
-        return Correspondence(status, best.pairs, best.residuals_mm, reasons, rival, expected)
+        rival, reason = self._contested(best)
+        if rival is None:
+            rival, reason = self._rival(best, answers)
+        reasons = tuple(r for r in (reason, self._by_chance(best)) if r)
+        return Correspondence(
+            CorrespondenceStatus.AMBIGUOUS if reasons else CorrespondenceStatus.OK,
+            best.pairs,
+            best.residuals_mm,
+            reasons,
+            rival,
+            self.chance.matches(size),
+        )
 
     def _least_rival(self, size: int) -> int:
         """Return the size from which another answer competes: chance could have given the best one the rest."""
@@ -250,15 +256,15 @@ class _Match:
                 )
         return None, ""
 
-    def _by_chance(self, best: Answer) -> tuple[Answer | None, str]:
-        """Return the reason why a match of this size proves nothing, if so."""
+    def _by_chance(self, best: Answer) -> str:
+        """Return why a match of this size proves nothing; empty when it proves enough."""
         size = len(best.pairs)
         expected = self.chance.matches(size)
         if expected <= CHANCE_LIMIT:
-            return None, ""
+            return ""
         more = [k for k in range(size + 1, self.smaller + 1) if self.chance.matches(k) <= CHANCE_LIMIT]
         remedy = f"{more[0]} pairs would do: uncover more fiducials" if more else "place more fiducials"
-        return None, (
+        return (
             f"{size} of {len(self.model)} fiducials match {size} of {len(self.measured)} measured points "
             f"({_named(best.pairs)}, {best.rms_mm:.3f} mm rms), but {expected:.2g} matches as large are expected by "
             f"chance (limit {CHANCE_LIMIT:g}): {remedy}, or remove what else reflects"
