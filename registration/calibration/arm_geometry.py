@@ -35,7 +35,7 @@ from registration.calibration.arm_postures import workspace
 MINIMUM_POSES = 20
 LIMIT_RMS_MM = 0.25
 _LARGEST_MISFIT = 3.0
-"""Times the stated noise; up to it the covariance is widened, for no arm is its geometry alone."""
+"""Times the stated noise; up to it what is left counts as the arm's own, for no arm is its geometry alone."""
 _LARGEST_SCALE_ERROR = 0.05
 _FALSE_ALARM = 1e-3
 _LARGEST_OUTLIER_SHARE = 0.1
@@ -51,7 +51,9 @@ class ArmGeometry:
         markers_flange_mm: Shape (m, 3).
         residual_rms_mm: Rms distance left between measured and predicted markers.
         misfit: That, over what the stated noise would leave; above 1 the arm has errors that are not geometry.
-        predicted_rms_mm: Rms error of a marker to expect in poses over the middle of the joints' ranges.
+        unexplained_rms_mm: Those errors: what is left beyond the noise, such as joints that give under the weight.
+        predicted_rms_mm: Rms error of a marker to expect in poses over the middle of the joints' ranges: what the
+            noise leaves uncertain, and the unexplained, which more postures do not average away.
         identified: How many directions of the 42 the measurements tell better than the prior.
         outliers: Poses that were left out, by index.
     """
@@ -61,6 +63,7 @@ class ArmGeometry:
     markers_flange_mm: FloatArray
     residual_rms_mm: float
     misfit: float
+    unexplained_rms_mm: float
     predicted_rms_mm: float
     identified: int
     outliers: tuple[int, ...]
@@ -91,7 +94,7 @@ def calibrate_arm(
         InvalidInputError: Fewer than twenty postures, shapes that do not match, joints outside their limits, or
             markers that are mirrored or in another unit.
         RefusedError: The postures tell too little of the arm (the joints that moved least are named), the markers do
-            not follow the arm, or more than a tenth of the postures do not fit.
+            not follow the arm, the arm has errors that are not geometry, or more than a tenth of the postures do not fit.
 
     Reference:
         Hollerbach, Khalil, Gautier 2016, Springer Handbook of Robotics, ch. 6 (identification, its rank and scaling).
@@ -121,17 +124,19 @@ def calibrate_arm(
                 "moments, or the noise is stated too small",
             ),
         )
-    covariance = np.asarray(max(misfit, 1.0) ** 2 * np.linalg.inv(information(jacobian, sigma)), dtype=np.float64)
-    predicted = predicted_rms(state, workspace(state.arm), covariance)
-    if predicted > limit_rms_mm:
-        raise RefusedError("calibrate", (_vague(nominal, q, predicted, limit_rms_mm),))
+    covariance = np.asarray(np.linalg.inv(information(jacobian, sigma)), dtype=np.float64)
+    by_noise = predicted_rms(state, workspace(state.arm), covariance)
+    unexplained = tracker_rms_mm * math.sqrt(max(misfit**2 - 1.0, 0.0))
+    if math.hypot(by_noise, unexplained) > limit_rms_mm:
+        raise RefusedError("calibrate", _too_large(nominal, q, by_noise, unexplained, limit_rms_mm))
     return ArmGeometry(
         arm=replace(state.arm, name=f"{nominal.name}, calibrated"),
         T_tracker_robot=Transform.of("tracker", "robot", state.rotation, state.translation),
         markers_flange_mm=read_only(state.markers),
         residual_rms_mm=_rms(left),
         misfit=misfit,
-        predicted_rms_mm=predicted,
+        unexplained_rms_mm=unexplained,
+        predicted_rms_mm=math.hypot(by_noise, unexplained),
         identified=_identified(jacobian, sigma),
         outliers=tuple(int(i) for i in np.setdiff1d(np.arange(len(q)), kept)),
     )
@@ -243,10 +248,19 @@ def _refuse_many(out: int, n: int) -> None:
         )
 
 
-def _vague(nominal: ArmModel, q: FloatArray, predicted: float, limit: float) -> str:
+def _too_large(nominal: ArmModel, q: FloatArray, by_noise: float, unexplained: float, limit: float) -> tuple[str, ...]:
+    total = math.hypot(by_noise, unexplained)
     used = np.ptp(q, axis=0) / (nominal.q_max_rad - nominal.q_min_rad)
     least = ", ".join(f"joint {i + 1} used {used[i]:.0%} of its range" for i in np.argsort(used)[:2])
-    return (
-        f"the {len(q)} postures tell too little of the arm: {predicted:.2f} mm rms to expect over the workspace (limit "
-        f"{limit:g} mm; {least}): measure 40 to 60 postures that use the whole range of every joint"
-    )
+    reasons = [f"{total:.2f} mm rms are to be expected over the workspace after the calibration (limit {limit:g} mm)"]
+    if by_noise >= unexplained:
+        reasons.append(
+            f"the {len(q)} postures tell too little of the arm ({by_noise:.2f} mm; {least}): measure 40 to 60 postures "
+            "that use the whole range of every joint"
+        )
+    else:
+        reasons.append(
+            f"{unexplained:.2f} mm rms of what is left are neither noise nor geometry: joints that give, play, or a "
+            "tracker that errs more than was stated"
+        )
+    return tuple(reasons)

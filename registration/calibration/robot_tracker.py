@@ -1,9 +1,9 @@
 """Where the tracker stands in the robot's frame: from places of a tip known to both, or from poses of any tool.
 
 Convention of the budget's error: the true calibration differs by δ(p) = t + ω × (p − `WORK_POINT_ROBOT_MM`) in the
-robot frame. The pivot stands where the tumour lies in the nominal scene, so that the budget's 0.3 mm is the error *at
-the work* and the 0.05° adds only with the distance from it. Quoted about the robot's base or the tracker, the same
-0.05° would add half a millimetre or more through the lever arm, on top of 0.3 mm that already contain it.
+robot frame. The pivot stands where the tumour lies in the nominal scene, so that the budget's 0.3 mm is the error
+*at the work* and the 0.05° adds only with the distance from it. Quoted about the robot's base or the tracker, the
+same 0.05° would add half a millimetre or more through the lever arm, on top of 0.3 mm that already contain it.
 """
 
 from __future__ import annotations
