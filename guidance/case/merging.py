@@ -61,7 +61,7 @@ def merge(
             remedy="make that structure costly or free in the table of roles, or draw it without the tumour",
         )
     told = tuple(
-        f"{names[under]} and {names[over]} overlap in {count} voxels, which are {names[over]}"
+        f"{names[over]} took {count} voxels that are {names[under]} as well"
         for (under, over), count in sorted(lost.items())
     )
     return layers[0].with_voxels(merged), told

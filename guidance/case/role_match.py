@@ -93,7 +93,7 @@ def _number(row: RoleRow, labels: LabelSet, path: Path) -> int | None:
         if called and row.label not in called:
             raise _wrong(
                 f"the row's id and its name mean different segments: {row.label} is {labels.called(row.label)}, "
-                f"and {row.name} is {called[0]}",
+                f"and {row.name} is segment {called[0]}",
                 row,
                 path,
                 row.label,

@@ -34,9 +34,9 @@ def test_forbidden_then_tumour_then_costly_then_free(order: tuple[int, ...]) -> 
     meant = np.zeros(30, dtype=int)
     meant[5:29], meant[0:12], meant[10:28], meant[9:11] = 3, 1, 400, 2
     np.testing.assert_array_equal(merged.voxels[:, 0, 0], meant)
-    assert "tumour and aorta overlap in 64 voxels, which are aorta" in told
-    assert "pancreas and liver overlap in 448 voxels, which are liver" in told
-    assert "pancreas and tumour overlap in 1088 voxels, which are tumour" in told
+    assert "aorta took 64 voxels that are tumour as well" in told
+    assert "liver took 448 voxels that are pancreas as well" in told
+    assert "tumour took 128 voxels that are liver as well" in told
 
 
 def test_among_equals_the_smaller_one_stays() -> None:

@@ -58,7 +58,7 @@ def test_rows_for_what_the_import_adds(tmp_path: Path) -> None:
         ("1,liver\n2,vein\n9,tumour\n", False, "the tumour .tumour. is empty", 4),
         (",liver\n,spleen\n,tumour\n", True, "name no segment spleen", 3),
         (",liver\n1,my_liver\n,tumour\n", True, "two rows mean Liver", 3),
-        ("5,liver\n", True, "mean different segments: 5 is tumour, and liver is Liver", 2),
+        ("5,liver\n", True, "mean different segments: 5 is tumour, and liver is segment 1", 2),
         (",empty_one\n", True, "no voxel has the label of empty_one", 2),
         (",liver\n,tumour\n", True, "does not name", None),
     ],
