@@ -15,6 +15,7 @@ from guidance.case.case import Structure
 from guidance.case.policy import PolicyKind
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
+from registration.labels.label_set import present_in
 
 LARGEST_LOSS = 0.1
 _RANK = {PolicyKind.FREE: 0, PolicyKind.COSTLY: 1, PolicyKind.FORBIDDEN: 3}
@@ -28,14 +29,14 @@ def merge(
 
     Args:
         layers: On one grid; a number occurs in one layer alone.
-        structures: With their numbers.
+        structures: With their numbers; labels without a structure are left out.
         target: Name of the tumour's structure.
         file: Where the labels came from, for error messages.
 
     Raises:
         InvalidInputError: Structures that needles must avoid cover a tenth of the tumour or more.
     """
-    if len(layers) == 1:
+    if len(layers) == 1 and present_in(layers[0].voxels) <= {s.label for s in structures}:
         return layers[0], ()
     sizes = {s.label: sum(int((v.voxels == s.label).sum()) for v in layers) for s in structures}
     ranks = {s.label: _TARGET_RANK if s.name == target else _RANK[s.policy.kind] for s in structures}

@@ -127,17 +127,33 @@ class TestImport:
         files["ct.nii.gz"].write_text("not an image")
         refused(capsys, importing(files, tmp_path / "out"), str(files["ct.nii.gz"]), "What to do")
 
-    def test_labels_on_another_grid(
+    def test_labels_of_another_place(
         self, files: dict[str, Path], phantom: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Labels shifted by a fraction of a voxel, or of another shape, are refused with both grids."""
+        """Labels that do not overlap the CT, and labels too coarse for it, are refused with the numbers."""
         affine = phantom.labels.affine.copy()
-        affine[0, 3] += 0.4
+        affine[0, 3] += 400.0
         write_image(Volume(phantom.labels.voxels, affine), files["labels.nii.gz"])
-        refused(capsys, importing(files, tmp_path / "out"), "grid of the CT", "shape", "What to do")
-        write_image(phantom.labels.crop((0, 0, 0), (50, 60, 40)), files["labels.nii.gz"])
-        refused(capsys, importing(files, tmp_path / "out"), "grid of the CT", "(50, 60, 40)")
+        refused(capsys, importing(files, tmp_path / "out"), "do not overlap", "centred at", "What to do")
+        affine = phantom.labels.affine.copy()
+        affine[:3, :3] *= 4.0
+        write_image(Volume(phantom.labels.voxels[::4, ::4, ::4].copy(), affine), files["labels.nii.gz"])
+        refused(capsys, importing(files, tmp_path / "out"), "too coarse", "5.0 mm", "What to do")
         assert not (tmp_path / "out").exists()
+
+    def test_nothing_that_tells_left_from_right(
+        self, files: dict[str, Path], phantom: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Without landmarks a named person must vouch; then the import is taken, with a warning in its provenance."""
+        with files["roles.csv"].open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["id", "name"])
+            rows.writerows(
+                [s.label, s.name if s.name == "tumour" else f"s{s.label}"] for s in phantom.description.structures
+            )
+        refused(capsys, importing(files, tmp_path / "out"), "left from right", "--orientation-confirmed-by NAME")
+        assert status_of([*importing(files, tmp_path / "out"), "--orientation-confirmed-by", "A. Reader"]) == 0
+        assert "WARNING" in capsys.readouterr().out
 
     def test_an_unknown_structure(
         self, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

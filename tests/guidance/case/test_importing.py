@@ -338,6 +338,24 @@ def test_overlaps_go_to_what_must_be_avoided(files: Files) -> None:
     assert f"hepatic_vein took {shared} voxels that are liver as well" in case.description.provenance["labels read"]
 
 
+def test_an_outline_of_the_body_is_no_structure(files: Files) -> None:
+    """A label that fills the body would hide what is unlabelled: refused, unless its row says `ignored`."""
+    structures = sorted(files.case.description.structures, key=lambda s: s.label)
+    outline = np.where(files.case.body.voxels > 0, 99, 0).astype(np.uint8)
+    segments = [{"Name": s.name, "LabelValue": s.label, "Layer": 0} for s in structures]
+    segments.append({"Name": "BODY", "LabelValue": 99, "Layer": 1})
+    path = files.folder / "l.seg.nrrd"
+    write_seg_nrrd(path, [files.case.labels.voxels, outline], files.case.labels.affine, segments)
+    rows = "".join(f"{s.name},\n" for s in structures)
+    files.roles.write_text(f"name,policy\n{rows}body,free\n")
+    with pytest.raises(InvalidInputError, match="body fills the body"):
+        files.load(labels_path=path)
+    files.roles.write_text(f"name,policy\n{rows}body,ignored\n")
+    case = files.load(labels_path=path)
+    np.testing.assert_array_equal(case.labels.voxels, files.case.labels.voxels)
+    assert "body was left out" in case.description.provenance["labels read"]
+
+
 def test_what_lies_outside_the_labelled_slices_is_unknown(files: Files) -> None:
     """Labels that fill the middle slices leave the rest of the body unknown: forbidden, and no labelled extent."""
     label = files.case.description.structure("tumour").label

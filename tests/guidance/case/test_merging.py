@@ -54,6 +54,18 @@ def test_one_layer_is_taken_as_it_is() -> None:
     assert merged is layer and told == ()
 
 
+def test_labels_without_a_structure_are_left_out() -> None:
+    """An ignored outline gives way to nothing at all, in one layer and in two."""
+    meant = np.zeros(SHAPE, dtype=int)
+    meant[10:14] = 400
+    both = _layer(1, 0, 30).voxels.copy()
+    both[10:14] = 400
+    for layers in ([_layer(1, 0, 30), _layer(400, 10, 14)], [Volume(both, np.eye(4))]):
+        merged, told = merge(layers, [TUMOUR], "tumour", None)
+        np.testing.assert_array_equal(merged.voxels, meant)
+        assert told == ()
+
+
 def test_a_tumour_that_is_covered_is_refused() -> None:
     """A tenth of it claimed by what must be avoided contradicts the plan; less is told."""
     kidney = structure_of("kidney_left", 5)

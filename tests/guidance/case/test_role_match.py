@@ -39,6 +39,13 @@ def test_names_and_ids(tmp_path: Path) -> None:
     assert not _match(tmp_path, "name\nliver\nportal_vein\ntumour\n", _labels(NAMED)).notes
 
 
+def test_ignored_labels_need_no_structure(tmp_path: Path) -> None:
+    """They are neither unnamed nor structures, and a note names them."""
+    found = _match(tmp_path, "id,name,policy\n1,outline,ignored\n2,vein,\n5,tumour,\n", _labels())
+    assert found.ignored == {1} and {s.label for s in found.structures} == {2, 5}
+    assert found.notes == ("outline was left out",)
+
+
 def test_rows_for_what_the_import_adds(tmp_path: Path) -> None:
     """A derived structure may be named without an id; with one it is a label."""
     text = "id,name,policy\n1,liver,\n2,vein,\n5,tumour,\n,unidentified,forbidden\n,unknown,costly\n"
