@@ -92,10 +92,9 @@ def _known(labels: NDArray[np.uint8 | np.uint16], target: int, slices: int, with
     across = tuple(a for a in range(3) if a != slices)
     hits = np.flatnonzero(((labels != 0) & (labels != target)).any(axis=across))
     known = np.zeros_like(within)
-    if len(hits):
-        span: list[slice] = [slice(None)] * 3
-        span[slices] = slice(int(hits[0]), int(hits[-1]) + 1)
-        known[tuple(span)] = within[tuple(span)]
+    at: list[slice | NDArray[np.int64]] = [slice(None)] * 3
+    at[slices] = hits
+    known[tuple(at)] = within[tuple(at)]
     return known
 
 

@@ -29,6 +29,9 @@ LOWEST_HU, HIGHEST_HU = -1024, 32767
 AIR_HU = -500
 """An image in HU with skin in view holds something as thin as this."""
 
+OUTLINE_SHARE = 0.7
+"""No organ, nor all fat, fills this much of what lies inside the skin."""
+
 
 def import_case(
     name: str,
@@ -67,6 +70,7 @@ def import_case(
     labels, overlaps = merge(placed.layers, roles.structures, target, came.file)
     names = {s.name: s.label for s in roles.structures}
     body = body_mask(ct)
+    _check_no_outline(placed.layers, roles, body, roles_csv_path)
     proof = prove_orientation(came, labels, names, ct, body, orientation_confirmed_by)
     completed = complete(ct, labels, names, target, body, placed.within)
     description = CaseDescription(
@@ -92,6 +96,24 @@ def import_case(
     case = Case(description, ct, completed.labels, body)
     check_case(case)
     return case
+
+
+def _check_no_outline(layers: tuple[Volume, ...], roles: MatchedRoles, body: Volume, path: Path) -> None:
+    """Refuse a label that fills the body: under it nothing is unlabelled, and nothing could be found unidentified."""
+    inside = body.voxels > 0
+    size = max(s.label for s in roles.structures) + 1
+    counts = np.sum([np.bincount(layer.voxels[inside], minlength=size)[:size] for layer in layers], axis=0)
+    for structure in roles.structures:
+        share = float(counts[structure.label]) / max(1, int(inside.sum()))
+        if share > OUTLINE_SHARE:
+            raise InvalidInputError(
+                f"{structure.name} fills the body: it is an outline, not an organ",
+                value=round(100.0 * share),
+                limit=100.0 * OUTLINE_SHARE,
+                unit="%",
+                file=str(path),
+                remedy="give its row the policy `ignored`",
+            )
 
 
 def _structures(roles: MatchedRoles, completed: Completed) -> tuple[Structure, ...]:

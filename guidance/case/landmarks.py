@@ -76,7 +76,7 @@ class Density:
 
 
 ANY_PHASE = (
-    Density("lung", ("lung",), -1000.0, -500.0),
+    Density("lung", ("lung",), -1000.0, -300.0),
     Density("bone", ("vertebrae", "rib", "hip", "sacrum", "sternum", "femur"), 80.0, 1500.0),
     Density("liver", ("liver",), -60.0, 250.0),
 )

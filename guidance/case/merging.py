@@ -15,6 +15,7 @@ from guidance.case.case import Structure
 from guidance.case.policy import PolicyKind
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
+from registration.labels.label_set import present_in
 
 LARGEST_LOSS = 0.1
 _RANK = {PolicyKind.FREE: 0, PolicyKind.COSTLY: 1, PolicyKind.FORBIDDEN: 3}
@@ -28,42 +29,40 @@ def merge(
 
     Args:
         layers: On one grid; a number occurs in one layer alone.
-        structures: With their numbers.
+        structures: With their numbers; labels without a structure are left out.
         target: Name of the tumour's structure.
         file: Where the labels came from, for error messages.
 
     Raises:
         InvalidInputError: Structures that needles must avoid cover a tenth of the tumour or more.
     """
-    if len(layers) == 1:
+    if len(layers) == 1 and present_in(layers[0].voxels) <= {s.label for s in structures}:
         return layers[0], ()
     sizes = {s.label: sum(int((v.voxels == s.label).sum()) for v in layers) for s in structures}
     ranks = {s.label: _TARGET_RANK if s.name == target else _RANK[s.policy.kind] for s in structures}
     names = {s.label: s.name for s in structures}
     merged = np.zeros(layers[0].shape, dtype=np.uint8 if max(names) < 256 else np.uint16)
-    shared: dict[tuple[int, int], int] = {}
-    order = sorted(names, key=lambda n: (ranks[n], -sizes[n], n))
-    for place, label in enumerate(order):
+    lost: dict[tuple[int, int], int] = {}
+    for label in sorted(names, key=lambda n: (ranks[n], -sizes[n], n)):
         where = np.any([v.voxels == label for v in layers], axis=0)
-        for layer in layers:
-            counts = np.bincount(layer.voxels[where])
-            for under in set(np.flatnonzero(counts).tolist()) & set(order[:place]):
-                shared[under, label] = int(counts[under])
+        counts = np.bincount(merged[where])
+        for under in np.flatnonzero(counts):
+            if under:
+                lost[int(under), label] = int(counts[under])
         merged[where] = label
     number = next(s.label for s in structures if s.name == target)
-    taken = {over: count for (under, over), count in shared.items() if under == number}
-    lost = sizes[number] - int((merged == number).sum())
-    if lost >= LARGEST_LOSS * max(sizes[number], 1):
+    taken = {over: count for (under, over), count in lost.items() if under == number}
+    if sum(taken.values()) >= LARGEST_LOSS * max(sizes[number], 1):
         raise InvalidInputError(
             f"structures that needles must avoid cover the tumour ({target}): "
             + ", ".join(f"{names[over]} {count} voxels" for over, count in sorted(taken.items())),
-            value=f"{lost} of {sizes[number]} voxels",
+            value=f"{sum(taken.values())} of {sizes[number]} voxels",
             limit=f"{LARGEST_LOSS:.0%}",
             file=file,
             remedy="make that structure costly or free in the table of roles, or draw it without the tumour",
         )
     told = tuple(
-        f"{names[under]} and {names[over]} overlap in {count} voxels, which are {names[over]}"
-        for (under, over), count in sorted(shared.items())
+        f"{names[over]} took {count} voxels that are {names[under]} as well"
+        for (under, over), count in sorted(lost.items())
     )
     return layers[0].with_voxels(merged), told

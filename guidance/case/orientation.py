@@ -62,7 +62,8 @@ class OrientationProof:
             untold += f", confirmed by {self.confirmed_by}" if self.confirmed_by else ""
         return {
             "orientation": f"two readers agree to {self.apart_mm:.3f} mm on the centroids of {self.landmarks} "
-            f"structures ({self.route}); on the CT: " + (densities or "no landmark of known density"),
+            f"structures ({self.route}); on the CT: "
+            + (densities or "WARNING: no lung, bone or liver whose density shows that the labels lie on it"),
             "sides": f"{len(self.sides)} pairs of landmarks lie on their sides: " + shown(self.sides) + untold,
         }
 

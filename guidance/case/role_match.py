@@ -20,11 +20,13 @@ class MatchedRoles:
     Args:
         structures: One for each label that has a voxel, by number.
         added: Row by name, for structures that are not in the labels.
-        notes: Segments that the table calls otherwise than the file.
+        ignored: Numbers of the labels that are left out.
+        notes: Segments that the table leaves out, or calls otherwise than the file.
     """
 
     structures: tuple[Structure, ...]
     added: Mapping[str, RoleRow]
+    ignored: frozenset[int]
     notes: tuple[str, ...]
 
 
@@ -53,6 +55,7 @@ def match_roles(rows: tuple[RoleRow, ...], labels: LabelSet, target: str, path: 
         )
     present = labels.present()
     structures: dict[int, Structure] = {}
+    ignored: set[int] = set()
     added: dict[str, RoleRow] = {}
     notes: list[str] = []
     for row in rows:
@@ -60,15 +63,19 @@ def match_roles(rows: tuple[RoleRow, ...], labels: LabelSet, target: str, path: 
         if number is None:
             added[row.name] = row
             continue
-        if number in structures:
+        if number in structures or number in ignored:
             raise _wrong(f"two rows mean {labels.called(number)}", row, path, number, "keep one of them")
         if number not in present:
             raise _without_voxel(row, number, labels, target, path)
+        if row.ignored:
+            ignored.add(number)
+            notes.append(f"{row.name} was left out")
+            continue
         own = labels.names.get(number)
         if own is not None and _plain(own) != _plain(row.name):
             notes.append(f"{own} is called {row.name}")
         structures[number] = row.structure(number)
-    unnamed = sorted(present - set(structures))
+    unnamed = sorted(present - set(structures) - ignored)
     if unnamed:
         raise InvalidInputError(
             f"{labels.file or 'the label image'} holds labels that the table of roles does not name",
@@ -76,7 +83,7 @@ def match_roles(rows: tuple[RoleRow, ...], labels: LabelSet, target: str, path: 
             file=str(path),
             remedy="add a row for each: what is not named cannot be avoided",
         )
-    return MatchedRoles(tuple(structures[n] for n in sorted(structures)), added, tuple(notes))
+    return MatchedRoles(tuple(structures[n] for n in sorted(structures)), added, frozenset(ignored), tuple(notes))
 
 
 def _number(row: RoleRow, labels: LabelSet, path: Path) -> int | None:
@@ -93,7 +100,7 @@ def _number(row: RoleRow, labels: LabelSet, path: Path) -> int | None:
         if called and row.label not in called:
             raise _wrong(
                 f"the row's id and its name mean different segments: {row.label} is {labels.called(row.label)}, "
-                f"and {row.name} is {called[0]}",
+                f"and {row.name} is segment {called[0]}",
                 row,
                 path,
                 row.label,

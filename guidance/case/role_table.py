@@ -2,7 +2,8 @@
 
 A CSV file with the columns `id,name,policy,clearance_mm,price,tissue`; `name` is required, and `id` where the labels
 have no names of their own (a label image). An empty cell or a missing column takes the default of
-`guidance.case.roles`. Which label a row means is decided in `guidance.case.role_match`.
+`guidance.case.roles`. The policy `ignored` leaves a label out: an outline of the body, a couch, a helper. Which label a
+row means is decided in `guidance.case.role_match`.
 """
 
 from __future__ import annotations
@@ -20,18 +21,23 @@ from registration.labels.label_set import LARGEST_LABEL
 
 COLUMNS = ("id", "name", "policy", "clearance_mm", "price", "tissue")
 REQUIRED = ("name",)
+IGNORED = "ignored"
 DEFAULT_PRICE = 1.0
 
 
 @dataclass(frozen=True)
 class RoleRow:
-    """One row: `line` is that of the file (the header is line 1), `label` the id where one is given."""
+    """One row: `line` is that of the file (the header is line 1), `label` the id where one is given.
+
+    An `ignored` row has the default policy, which nothing uses.
+    """
 
     line: int
     label: int | None
     name: str
     policy: Policy
     tissue: Tissue
+    ignored: bool
 
     def structure(self, label: int, derived: str | None = None) -> Structure:
         """Return the structure of this row, with its number in the label image."""
@@ -112,14 +118,17 @@ def _row(cells: dict[str, str], path: Path, line: int, target: str) -> RoleRow:
     name = cells["name"]
     if not name:
         raise _wrong("the structure has no name", path, line, None, "give it one")
-    policy = _policy(cells, name, path, line, target)
+    ignored = cells.get("policy", "") == IGNORED
+    if ignored and name == target:
+        raise _wrong("the tumour cannot be ignored", path, line, name, "give it no policy")
+    policy = _policy({**cells, "policy": ""} if ignored else cells, name, path, line, target)
     tissue = Tissue.TUMOUR if name == target else tissue_of(name)
     word = cells.get("tissue", "")
     if word:
         if word not in set(Tissue):
             raise _wrong("there is no such tissue", path, line, word, "use one of " + ", ".join(Tissue))
         tissue = Tissue(word)
-    return RoleRow(line, label, name, policy, tissue)
+    return RoleRow(line, label, name, policy, tissue, ignored)
 
 
 def _label(text: str, path: Path, line: int) -> int | None:
@@ -134,7 +143,7 @@ def _policy(cells: dict[str, str], name: str, path: Path, line: int, target: str
     usual = Policy(kind=PolicyKind.FREE) if name == target else policy_of(name)
     word = cells.get("policy", "")
     if word and word not in set(PolicyKind):
-        raise _wrong("there is no such policy", path, line, word, "use one of " + ", ".join(PolicyKind))
+        raise _wrong("there is no such policy", path, line, word, "use one of " + ", ".join((*PolicyKind, IGNORED)))
     kind = PolicyKind(word) if word else usual.kind
     clearance = _number(cells, "clearance_mm", path, line)
     price = _number(cells, "price", path, line)

@@ -94,7 +94,8 @@ def calibrate_arm(
         InvalidInputError: Fewer than twenty postures, shapes that do not match, joints outside their limits, or
             markers that are mirrored or in another unit.
         RefusedError: The postures tell too little of the arm (the joints that moved least are named), the markers do
-            not follow the arm, the arm has errors that are not geometry, or more than a tenth of the postures do not fit.
+            not follow the arm, the arm has errors that are not geometry, or more than a tenth of the postures do not
+            fit.
 
     Reference:
         Hollerbach, Khalil, Gautier 2016, Springer Handbook of Robotics, ch. 6 (identification, its rank and scaling).

@@ -15,6 +15,7 @@ COARSEST_MM = 5.0
 """Labels coarser than this, and coarser than the CT, are refused: their edges may be off by half of it."""
 TOLD_CHANGE = 0.1
 """A structure whose volume changes by more than this share is named."""
+DUST = 1e-12
 EDGE = 0.5 + 1e-6
 """A voxel reaches this far from its centre, in voxels."""
 
@@ -79,15 +80,22 @@ def _check_spacing(labels: LabelSet, own: Volume, ct: Volume) -> None:
 def _nearest(layer: Volume, ct: Volume) -> Volume:
     import SimpleITK as sitk
 
+    affine = _without_dust(ct.affine)
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize(ct.shape)
-    resampler.SetOutputOrigin(ct.affine[:3, 3].tolist())
+    resampler.SetOutputOrigin(affine[:3, 3].tolist())
     resampler.SetOutputSpacing(ct.spacing_mm.tolist())
-    resampler.SetOutputDirection((ct.affine[:3, :3] / ct.spacing_mm).ravel().tolist())
+    resampler.SetOutputDirection((affine[:3, :3] / ct.spacing_mm).ravel().tolist())
     resampler.SetInterpolator(sitk.sitkNearestNeighbor)
     resampler.SetDefaultPixelValue(0)
-    found = from_sitk(resampler.Execute(to_sitk(layer)))
+    found = from_sitk(resampler.Execute(to_sitk(Volume(layer.voxels, _without_dust(layer.affine)))))
     return Volume(np.ascontiguousarray(found.voxels), ct.affine, ct.frame, layer.file)
+
+
+def _without_dust(affine: FloatArray) -> FloatArray:
+    """Return the affine with entries below 1e-12 set to 0: ITK inverts a matrix with tinier ones to nothing at all."""
+    clean: FloatArray = np.where(np.abs(affine) < DUST, 0.0, affine)
+    return clean
 
 
 def _within(reach: Reach, ct: Volume) -> Mask:

@@ -60,14 +60,22 @@ def centroids_mm(labels: LabelSet, numbers: Iterable[int]) -> tuple[str, Centroi
         return "no file", {}
     path = Path(labels.file)
     name = path.name.lower()
-    if labels.kind == dicom_seg.KIND:
-        return "frames placed by highdicom", _of_segmentation(path, wanted)
-    if labels.kind == rtstruct.KIND:
-        return "polygons of the contours", _of_contours(path, labels, wanted)
-    if labels.kind == seg_nrrd.KIND or name.endswith(".nrrd"):
-        return "NRRD header parsed by hand", _of_nrrd(path, labels, wanted)
-    if name.endswith((".nii", ".nii.gz")):
-        return "NIfTI header parsed by hand", _of_nifti(path, wanted)
+    try:
+        if labels.kind == dicom_seg.KIND:
+            return "frames placed by highdicom", _of_segmentation(path, wanted)
+        if labels.kind == rtstruct.KIND:
+            return "polygons of the contours", _of_contours(path, labels, wanted)
+        if labels.kind == seg_nrrd.KIND or name.endswith(".nrrd"):
+            route, found = "NRRD header parsed by hand", _of_nrrd(path, labels, wanted)
+        elif name.endswith((".nii", ".nii.gz")):
+            route, found = "NIfTI header parsed by hand", _of_nifti(path, wanted)
+        else:
+            route, found = "", {}
+    except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError, struct.error):
+        # What this route cannot read it does not vouch for; the first route has said what is wrong with the file.
+        return "no second reader", {}
+    if found or labels.kind == seg_nrrd.KIND:
+        return route, found
     return "label statistics of SimpleITK", _of_statistics(path, wanted)
 
 

@@ -97,6 +97,17 @@ def test_outside_the_reach_all_of_the_body_is_unknown() -> None:
         assert not (_mask(found, name) & ~within).any() and _mask(found, name).any()
 
 
+def test_slices_without_a_label_are_unknown() -> None:
+    """A gap in the labels is unknown, though labels lie above and below it."""
+    ct, labels, body = _scene()
+    voxels = labels.voxels.copy()
+    voxels[:, :, 14:17] = 0
+    found = _complete(ct, labels.with_voxels(voxels), body)
+    meant = body.voxels > 0
+    meant[:, :, :14], meant[:, :, 17:] = False, False
+    np.testing.assert_array_equal(_mask(found, "unknown"), meant)
+
+
 def test_slices_with_the_tumour_alone_are_unknown() -> None:
     """The tumour's own label says nothing of what lies round it."""
     ct, labels, body = _scene()

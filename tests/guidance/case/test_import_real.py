@@ -103,6 +103,13 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Real:
 
 
 @pytest.fixture(scope="module")
+def read(series: Real) -> tuple[Volume, Volume]:
+    """The CT of the series, and its skin mask."""
+    ct = read_series(series.ct)
+    return ct, body_mask(ct)
+
+
+@pytest.fixture(scope="module")
 def whole(coarse: Real) -> Case:
     """The native scan, imported."""
     return coarse.load(coarse.labels)
@@ -158,13 +165,13 @@ def test_labels_flipped_against_a_right_ct_are_refused(whole: Case, coarse: Real
 
 
 @pytest.mark.parametrize("form", ["label image", "DICOM SEG"])
-def test_left_handed_axes_alone_are_taken(series: Real, form: str) -> None:
+def test_left_handed_axes_alone_are_taken(series: Real, read: tuple[Volume, Volume], form: str) -> None:
     """The labels of the series are stored the other way front to back: left-handed, and not mirrored.
 
     As they came, and as a segmentation that highdicom wrote on the series: every voxel is in its place on the CT.
     """
     assert np.linalg.det(series.labels.affine[:3, :3]) < 0.0
-    ct, meant = read_series(series.ct), np.flip(series.labels.voxels, 1)
+    (ct, body), meant = read, np.flip(series.labels.voxels, 1)
     number = {n: n for n in series.names}
     if form == "DICOM SEG":  # numbered from 1, and not all of them: each takes its time
         number = {n: k for k, n in enumerate((1, 5, 32, 33, 52, 79, TUMOUR), 1)}
@@ -182,7 +189,7 @@ def test_left_handed_axes_alone_are_taken(series: Real, form: str) -> None:
     check_reference(came, read_reference(series.ct))
     labels = onto_grid(came, ct).layers[0]
     np.testing.assert_array_equal(labels.voxels, numbers[meant])
-    proof = prove_orientation(came, labels, names, ct, body_mask(ct), None)
+    proof = prove_orientation(came, labels, names, ct, body, None)
     assert proof.apart_mm <= 0.1 and proof.landmarks == 6 and not proof.untold
     assert proof.sides["liver right of spleen"] == pytest.approx(170.5, abs=0.1)
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -21,7 +22,7 @@ from kinematics.errors import InvalidInputError
 from registration.images.dicom_series import list_series
 from registration.images.volume import Volume, to_sitk, write_image
 from sim.phantom import make_phantom
-from tests.registration.labels.label_files import ct_series, write_seg, write_seg_nrrd
+from tests.registration.labels.label_files import ct_series, write_seg, write_seg_nrrd, write_structures
 
 GOOD = ASSUMED_ELIGIBLE.model_dump()
 
@@ -326,6 +327,31 @@ def test_segments_with_names_need_no_id(files: Files, form: str) -> None:
     assert ("that of the CT" in told) is (form == "seg")
 
 
+def test_contours_become_a_case(files: Files) -> None:
+    """Structures drawn as contours on the series, by OpenCV's outlines of the phantom's labels, are found by name."""
+    series, grid = ct_series(files.case.ct, files.folder / "dicom", "1.2.3.4"), files.case.labels
+    names = ("liver", "spleen", "aorta", "pancreas", "tumour")
+    drawn: dict[str, list[np.ndarray]] = {}
+    for name in names:
+        mask = (grid.voxels == files.case.description.structure(name).label).astype(np.uint8)
+        for k in np.flatnonzero(mask.any(axis=(0, 1))):
+            fine = np.kron(mask[:, :, k], np.ones((8, 8), dtype=np.uint8))
+            for line in cv2.findContours(fine, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]:
+                index = (line[:, 0, ::-1] - 3.5) / 8.0
+                drawn.setdefault(name, []).append(grid.points_mm(np.column_stack((index, np.full(len(index), k)))))
+    write_structures(files.folder / "rt", drawn, "1.2.3.4", [series[3].SOPInstanceUID])
+    files.roles.write_text("name\n" + "\n".join(names) + "\n")
+    case = files.load(ct_path=files.folder / "dicom", labels_path=files.folder / "rt")
+    for name in names:
+        there = case.labels.voxels == case.description.structure(name).label
+        meant = grid.voxels == files.case.description.structure(name).label
+        assert 2.0 * (there & meant).sum() / (there.sum() + meant.sum()) > 0.995, name
+    told = case.description.provenance
+    assert "RTSTRUCT" in told["imported"] and "that of the CT" in told["labels read"]
+    assert "polygons" in told["orientation"]
+    assert {"unidentified_compact", "abdominal_wall"} <= {s.name for s in case.description.structures}
+
+
 def test_a_segmentation_of_another_frame_of_reference_is_refused(files: Files) -> None:
     """The same voxels under another UID are named for it."""
     here = ct_series(files.case.ct, files.folder / "dicom")
@@ -352,10 +378,25 @@ def test_overlaps_go_to_what_must_be_avoided(files: Files) -> None:
     case = files.load(labels_path=files.folder / "l.seg.nrrd")
     np.testing.assert_array_equal(case.labels.voxels == 200, vein == 200)
     shared = int((labels == liver)[vein == 200].sum())
-    assert (
-        f"liver and hepatic_vein overlap in {shared} voxels, which are hepatic_vein"
-        in case.description.provenance["labels read"]
-    )
+    assert f"hepatic_vein took {shared} voxels that are liver as well" in case.description.provenance["labels read"]
+
+
+def test_an_outline_of_the_body_is_no_structure(files: Files) -> None:
+    """A label that fills the body would hide what is unlabelled: refused, unless its row says `ignored`."""
+    structures = sorted(files.case.description.structures, key=lambda s: s.label)
+    outline = np.where(files.case.body.voxels > 0, 99, 0).astype(np.uint8)
+    segments = [{"Name": s.name, "LabelValue": s.label, "Layer": 0} for s in structures]
+    segments.append({"Name": "BODY", "LabelValue": 99, "Layer": 1})
+    path = files.folder / "l.seg.nrrd"
+    write_seg_nrrd(path, [files.case.labels.voxels, outline], files.case.labels.affine, segments)
+    rows = "".join(f"{s.name},\n" for s in structures)
+    files.roles.write_text(f"name,policy\n{rows}body,free\n")
+    with pytest.raises(InvalidInputError, match="body fills the body"):
+        files.load(labels_path=path)
+    files.roles.write_text(f"name,policy\n{rows}body,ignored\n")
+    case = files.load(labels_path=path)
+    np.testing.assert_array_equal(case.labels.voxels, files.case.labels.voxels)
+    assert "body was left out" in case.description.provenance["labels read"]
 
 
 def test_what_lies_outside_the_labelled_slices_is_unknown(files: Files) -> None:

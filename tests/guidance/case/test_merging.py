@@ -34,9 +34,9 @@ def test_forbidden_then_tumour_then_costly_then_free(order: tuple[int, ...]) -> 
     meant = np.zeros(30, dtype=int)
     meant[5:29], meant[0:12], meant[10:28], meant[9:11] = 3, 1, 400, 2
     np.testing.assert_array_equal(merged.voxels[:, 0, 0], meant)
-    assert "tumour and aorta overlap in 64 voxels, which are aorta" in told
-    assert "pancreas and liver overlap in 448 voxels, which are liver" in told
-    assert "pancreas and tumour overlap in 1152 voxels, which are tumour" in told
+    assert "aorta took 64 voxels that are tumour as well" in told
+    assert "liver took 448 voxels that are pancreas as well" in told
+    assert "tumour took 128 voxels that are liver as well" in told
 
 
 def test_among_equals_the_smaller_one_stays() -> None:
@@ -52,6 +52,18 @@ def test_one_layer_is_taken_as_it_is() -> None:
     layer = _layer(400, 2, 9)
     merged, told = merge([layer], [TUMOUR], "tumour", None)
     assert merged is layer and told == ()
+
+
+def test_labels_without_a_structure_are_left_out() -> None:
+    """An ignored outline gives way to nothing at all, in one layer and in two."""
+    meant = np.zeros(SHAPE, dtype=int)
+    meant[10:14] = 400
+    both = _layer(1, 0, 30).voxels.copy()
+    both[10:14] = 400
+    for layers in ([_layer(1, 0, 30), _layer(400, 10, 14)], [Volume(both, np.eye(4))]):
+        merged, told = merge(layers, [TUMOUR], "tumour", None)
+        np.testing.assert_array_equal(merged.voxels, meant)
+        assert told == ()
 
 
 def test_a_tumour_that_is_covered_is_refused() -> None:

@@ -39,6 +39,13 @@ def test_names_and_ids(tmp_path: Path) -> None:
     assert not _match(tmp_path, "name\nliver\nportal_vein\ntumour\n", _labels(NAMED)).notes
 
 
+def test_ignored_labels_need_no_structure(tmp_path: Path) -> None:
+    """They are neither unnamed nor structures, and a note names them."""
+    found = _match(tmp_path, "id,name,policy\n1,outline,ignored\n2,vein,\n5,tumour,\n", _labels())
+    assert found.ignored == {1} and {s.label for s in found.structures} == {2, 5}
+    assert found.notes == ("outline was left out",)
+
+
 def test_rows_for_what_the_import_adds(tmp_path: Path) -> None:
     """A derived structure may be named without an id; with one it is a label."""
     text = "id,name,policy\n1,liver,\n2,vein,\n5,tumour,\n,unidentified,forbidden\n,unknown,costly\n"
@@ -58,7 +65,7 @@ def test_rows_for_what_the_import_adds(tmp_path: Path) -> None:
         ("1,liver\n2,vein\n9,tumour\n", False, "the tumour .tumour. is empty", 4),
         (",liver\n,spleen\n,tumour\n", True, "name no segment spleen", 3),
         (",liver\n1,my_liver\n,tumour\n", True, "two rows mean Liver", 3),
-        ("5,liver\n", True, "mean different segments: 5 is tumour, and liver is 1", 2),
+        ("5,liver\n", True, "mean different segments: 5 is tumour, and liver is segment 1", 2),
         (",empty_one\n", True, "no voxel has the label of empty_one", 2),
         (",liver\n,tumour\n", True, "does not name", None),
     ],

@@ -46,6 +46,14 @@ def test_cells_and_defaults(tmp_path: Path) -> None:
     assert PRICES["liver"] != 2.5
 
 
+def test_a_row_may_be_ignored(tmp_path: Path) -> None:
+    """An outline of the body is left out; the tumour never is."""
+    rows = read_roles(_table(tmp_path, "id,name,policy\n1,body,ignored\n2,liver,\n"), "tumour")
+    assert [row.ignored for row in rows] == [True, False]
+    with pytest.raises(InvalidInputError, match="tumour cannot be ignored"):
+        read_roles(_table(tmp_path, "id,name,policy\n1,tumour,ignored\n"), "tumour")
+
+
 def test_columns_may_be_left_out(tmp_path: Path) -> None:
     """Id and name alone are enough, in any order."""
     rows = read_roles(_table(tmp_path, "name,id\nliver,3\n"), "tumour")

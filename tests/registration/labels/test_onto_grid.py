@@ -94,6 +94,15 @@ def test_any_grid_by_the_definition(turn: tuple[float, ...], spacing: tuple[floa
     np.testing.assert_array_equal(found.within[clear], inside[clear])
 
 
+def test_directions_with_dust_in_them() -> None:
+    """Entries of 1e-296, which make ITK's inverse collapse, cost no voxel."""
+    ct = grid()
+    affine = ct.affine.copy()
+    affine[:3, :3] = Rotation.from_rotvec((0.0, 0.125, 2e-296)).as_matrix() * ct.spacing_mm
+    labels = Volume(_voxels(), affine)
+    np.testing.assert_array_equal(onto_grid(_labels(labels), ct).layers[0].voxels, _nearest(labels, ct))
+
+
 def test_moving_the_whole_scene_changes_nothing() -> None:
     """CT and labels under one rigid motion give the same voxels."""
     ct = grid()
