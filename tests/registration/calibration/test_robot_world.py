@@ -30,6 +30,9 @@ def test_exact_poses_give_exact_frames(seed: int) -> None:
     assert (found.T_base_world.to, found.T_base_world.from_) == ("robot", "tracker")
     assert found.T_hand_tool.matrix == pytest.approx(X.matrix, abs=1e-6)
     assert found.T_base_world.matrix == pytest.approx(Z.matrix, abs=1e-5)
+    unstated = calibrate_robot_world(arm, tracker)
+    assert unstated.T_hand_tool.matrix == pytest.approx(X.matrix, abs=1e-6)
+    assert unstated.outliers == () and unstated.noise_tool.translation_rms_mm < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -164,5 +167,7 @@ def test_counts_and_frames_are_checked() -> None:
         calibrate_robot_world(arm, tracker[:5])
     with pytest.raises(InvalidInputError, match="same two frames"):
         calibrate_robot_world([*arm[:5], tracker[0]], tracker)
+    with pytest.raises(InvalidInputError, match="standing observer"):
+        calibrate_robot_world(arm, tracker, noise_hand=CAMERA)
     with pytest.raises(InvalidInputError, match="finite"):
         PoseNoise(float("nan"), 0.0)
