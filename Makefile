@@ -11,7 +11,7 @@ CASE ?= lidc
 SEED ?= 0
 TRIALS ?= 20
 
-.PHONY: help setup run test check format lock bench campaign clean
+.PHONY: help setup run test check format lock bench bench-registration campaign clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -49,7 +49,12 @@ format: setup
 	@$(BIN)/ruff format .
 
 bench: setup
-	@$(BIN)/python benchmarks/chain.py
+	@$(BIN)/python -m benchmarks.chain
+
+bench-registration: setup
+	@failed=; for part in images fiducials fit accuracy surface ct_to_ct calibration tracking dicomout; do \
+		echo "== $$part"; $(BIN)/python -m benchmarks.registration_$$part || failed="$$failed $$part"; \
+	done; [ -z "$$failed" ] || { echo "missed:$$failed"; exit 1; }
 
 campaign: setup
 	@$(BIN)/needlework campaign $(CASE) --trials $(TRIALS)

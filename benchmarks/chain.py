@@ -1,6 +1,6 @@
 """Time the whole chain against what it must reach, and run the 20-seed campaign on the real case.
 
-    python benchmarks/chain.py [--trials 20] [--case lidc]
+    python -m benchmarks.chain [--trials 20] [--case lidc]
 
 Prints one table: what, measured, asked. Times are wall-clock seconds on this machine, in this run; the case must
 have been fetched and the inner loops compiled before (make setup; needlework case fetch lidc). Start-up is the

@@ -1,6 +1,6 @@
 """Mutation testing of the safety-critical modules: change one thing in the code, and see whether its tests notice.
 
-    python benchmarks/mutation.py [MODULE ...] [--limit 60] [--seed 0]
+    python -m benchmarks.mutation [MODULE ...] [--limit 60] [--seed 0]
 
 Each mutant differs from the module in one place: a comparison moved to its boundary or turned round, + for -, `and`
 for `or`, a number a little larger or smaller, a condition negated, a `not` or a sign taken away, a call left out, a
@@ -27,7 +27,12 @@ MODULES = (
     "guidance/procedure/guard.py",
     "guidance/procedure/interlocks.py",
     "guidance/verification/rules.py",
+    "registration/acceptance.py",
     "registration/accuracy.py",
+    "registration/residuals.py",
+    "registration/sources.py",
+    "registration/tracking/sample_check.py",
+    "registration/tracking/watch.py",
 )
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "runs", "build", "*.egg-info")
 BOUNDARY: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}

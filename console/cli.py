@@ -60,11 +60,58 @@ def start(
 
 
 @app.command()
-def register(run: RunArgument, as_json: JsonOption = False) -> None:
+def register(
+    run: RunArgument,
+    ct_points: Annotated[
+        Path | None,
+        typer.Option(
+            help="Fiducials marked in the planning CT, used in place of those found: CSV (name,x_mm,y_mm,z_mm and "
+            "coordinate_system, LPS or RAS), Slicer .fcsv or .mrk.json. They become F1, F2, ... in the file's order."
+        ),
+    ] = None,
+    ct_points_axes: Annotated[str | None, typer.Option(help="LPS or RAS, for a CSV that does not say it.")] = None,
+    ct_points_error_mm: Annotated[
+        float, typer.Option(help="Error of the marking, rms of the 3-D vector, on top of the error budget.")
+    ] = 0.5,
+    tracked_points: Annotated[
+        Path | None, typer.Option(help="Fiducials as the tracker measured them, in any order: CSV, .fcsv, .mrk.json.")
+    ] = None,
+    tracked_points_axes: Annotated[
+        str | None,
+        typer.Option(
+            help="For a file that says LPS or RAS: which of the two the tracker's own axes are (RAS for points that "
+            "Slicer received from the tracker)."
+        ),
+    ] = None,
+    tracker: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Take the fiducials live from an OpenIGTLink tracker (POINT, TDATA)."),
+    ] = None,
+    skin_scan: Annotated[
+        Path | None,
+        typer.Option(help="A tracked scan of the skin that checks the fiducials: CSV with x_mm,y_mm,z_mm (tracker)."),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="JSON file with T_robot_tracker, 4 x 4; default: the simulated suite's.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Find the fiducials, match and fit them, predict the error."""
-    from console.commands.procedure import step
+    from console.commands.registering import register_run
 
-    raise typer.Exit(step("register", run, as_json))
+    status = register_run(
+        run,
+        as_json,
+        ct_points=ct_points,
+        ct_axes=ct_points_axes,
+        marking_rms_mm=ct_points_error_mm,
+        tracked_points=tracked_points,
+        tracked_axes=tracked_points_axes,
+        tracker=tracker,
+        skin_scan=skin_scan,
+        calibration=calibration,
+    )
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -174,6 +221,33 @@ def calibrate_robot_tracker(
     raise typer.Exit(robot_tracker(table, out, as_json))
 
 
+@calibrate_app.command("hand-eye")
+def calibrate_hand_eye(
+    hand: Annotated[
+        Path, typer.Argument(metavar="HAND", help="CSV rows t, x, y, z, qx, qy, qz, qw of the hand: s, m.")
+    ],
+    tool: Annotated[Path, typer.Argument(metavar="TOOL", help="The same of the camera on it, by its own clock.")],
+    out: Annotated[Path, typer.Option(help="Where the calibration is saved.")] = Path("hand_eye.json"),
+    as_json: JsonOption = False,
+) -> None:
+    """Find how a camera or tool sits on the hand, and how far the two clocks are apart."""
+    from console.commands.calibrating import hand_eye
+
+    raise typer.Exit(hand_eye(hand, tool, out, as_json))
+
+
+@calibrate_app.command("pivot")
+def calibrate_pivot(
+    poses: Annotated[Path, typer.Argument(metavar="POSES", help="CSV rows t, x, y, z, qx, qy, qz, qw: s, m.")],
+    out: Annotated[Path, typer.Option(help="Where the tip is saved.")] = Path("tip.json"),
+    as_json: JsonOption = False,
+) -> None:
+    """Find the tip of a tracked tool that was turned about it."""
+    from console.commands.calibrating import pivot
+
+    raise typer.Exit(pivot(poses, out, as_json))
+
+
 @case_app.command("fetch")
 def case_fetch(
     name: Annotated[str, typer.Argument(help="lidc or lidc-head.")],
@@ -202,7 +276,7 @@ def case_phantom(
 def case_import(
     name: Annotated[str, typer.Argument(help="Name of the new case.")],
     ct: Annotated[Path, typer.Option(help="CT: DICOM folder, NIfTI or NRRD.")],
-    labels: Annotated[Path, typer.Option(help="Label image on the grid of the CT: NIfTI or NRRD.")],
+    labels: Annotated[Path, typer.Option(help="Label image (NIfTI, NRRD), seg.nrrd, DICOM SEG or RTSTRUCT.")],
     roles: Annotated[Path, typer.Option(help="CSV table: id,name,policy,clearance_mm,price,tissue.")],
     answers: Annotated[
         Path | None,
@@ -214,13 +288,33 @@ def case_import(
         ),
     ] = None,
     target: Annotated[str, typer.Option(help="Name of the tumour's structure.")] = "tumour",
+    series: Annotated[
+        str | None, typer.Option(metavar="UID", help="Series of the CT, where its folder holds several.")
+    ] = None,
+    orientation_confirmed_by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Who vouches that left is left, where no landmark in the labels tells."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Case folder; default: in the user's cache.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Import a CT with labels, a table of roles and the answers on eligibility."""
     from console.commands.cases import import_images
 
-    raise typer.Exit(import_images(name, ct, labels, roles, answers, target, out, as_json))
+    raise typer.Exit(
+        import_images(name, ct, labels, roles, answers, target, series, orientation_confirmed_by, out, as_json)
+    )
+
+
+@case_app.command("series")
+def case_series(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with DICOM files, searched below too.")],
+    as_json: JsonOption = False,
+) -> None:
+    """List the DICOM series of a folder, and why one cannot be read as a CT."""
+    from console.commands.cases import show_series
+
+    raise typer.Exit(show_series(folder, as_json))
 
 
 def main() -> None:

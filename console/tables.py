@@ -13,8 +13,8 @@ from guidance.planning.plan import Plan, PlanStatus
 from guidance.procedure.execution import Execution, NeedleStatus
 from guidance.report.grid import chance
 from guidance.verification.verdict import Check, Verdict
-from registration.budget import ErrorBudget
-from registration.registration import Registration
+from registration.registration import Registration, Shares
+from registration.words import localisation, rare, residual
 
 if TYPE_CHECKING:
     from sim.campaign import Campaign, Spread
@@ -53,29 +53,53 @@ def _reasons(console: Console, reasons: Sequence[str]) -> None:
         console.print(f"  – {reason}", markup=False)
 
 
-def budget_line(budget: ErrorBudget) -> str:
-    """Return the error budget in one line; no figure of accuracy is printed without it."""
-    return (
-        f"Error budget (rms): fiducials in CT {budget.fiducial_ct_rms_mm:g} mm, tracker {budget.tracker_rms_mm:g} mm, "
-        f"calibration {budget.calibration_rms_mm:g} mm and {budget.calibration_angle_rms_deg:g}°, "
-        f"arm {budget.arm_rms_mm:g} mm, bending {budget.bending_rms_at_100mm_mm:g} mm at 100 mm, "
-        f"breathing {budget.breathing_rms_mm:g} mm."
-    )
-
-
 def show_registration(registration: Registration, console: Console | None = None) -> None:
-    """Print the registration: what was matched, its residual, and the predicted error."""
+    """Print the registration: what was matched, its residuals, the predicted error and where it comes from."""
     out = _console(console)
     table = _table("Registration", ("", "value"))
     tracked = [f for f in registration.fiducials if f.tracked]
     table.add_row("accepted", Text("yes", "bold green") if registration.accepted else Text("NO", "bold red"))
     table.add_row("fiducials in the CT / matched", f"{len(registration.fiducials)} / {len(tracked)}")
     table.add_row("tracked points that are no fiducial", str(len(registration.decoys_tracker_mm)))
-    table.add_row("residual of the fit (FRE), rms", f"{registration.fre_mm:.2f} mm")
+    table.add_row("residual of the fit (FRE), rms", residual(registration))
+    table.add_row("localisation error (FLE) by the residuals, rms", localisation(registration))
     table.add_row("predicted error at the tumour, 95 %", f"{registration.tre_p95_mm.tumour:.2f} mm")
     table.add_row("predicted error at the entry region, 95 %", f"{registration.tre_p95_mm.entry_region:.2f} mm")
+    if registration.skin is not None and registration.skin.difference_mm is not None:
+        skin = registration.skin
+        table.add_row(
+            f"scan of the skin ({skin.points} points, {skin.inliers_percent:.0f} % on it) against fiducials, tumour",
+            f"{skin.difference_mm:.2f} mm (its own error, 95 %: {skin.p95_mm:.2f} mm)",
+        )
     out.print(table)
+    if registration.fiducials:
+        out.print(_fiducials(registration))
+    if registration.shares is not None:
+        out.print(_shares(registration.shares))
     _reasons(out, registration.reasons)
+    out.print(f"{registration.budget.in_words()} {DISCLAIMER}", markup=False)
+
+
+def _fiducials(registration: Registration) -> Table:
+    table = _table("Fiducials", ("", "matched", "residual mm", "off the others mm", "95 % of sound ones mm", "chance"))
+    for f in registration.fiducials:
+        suspect = f.id in registration.suspects
+        table.add_row(
+            Text(f.id, "bold red" if suspect else ""),
+            "yes" if f.tracked else "no",
+            _number(f.residual_mm, 2),
+            _number(f.leave_one_out_mm, 2),
+            _number(f.leave_one_out_p95_mm, 2),
+            NOTHING if f.chance is None else rare(f.chance),
+        )
+    return table
+
+
+def _shares(shares: Shares) -> Table:
+    table = _table("Of the variance of the predicted error", ("", "tumour %", "worst entry %"))
+    for name, percent in sorted(shares.tumour.items(), key=lambda item: -item[1]):
+        table.add_row(name.replace("_", " "), _number(percent, 0), _number(shares.entry_region.get(name), 0))
+    return table
 
 
 def show_plan(plan: Plan, console: Console | None = None) -> None:
@@ -86,7 +110,8 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         _reasons(out, plan.reasons)
         return
     table = _table(
-        "Planned electrodes", ("", "depth mm", "exposure mm", "pull-backs mm", "clear of", "mm", "error95 mm")
+        "Planned electrodes",
+        ("", "depth mm", "exposure mm", "pull-backs mm", "clear of", "mm", "entry95 mm", "tip95 mm"),
     )
     for e in plan.electrodes:
         table.add_row(
@@ -96,6 +121,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
             ", ".join(f"{p:g}" for p in e.pull_back_mm),
             e.clearance.structure,
             _number(e.clearance.mm),
+            _number(e.entry_p95_mm),
             _number(e.tre_p95_mm),
         )
     out.print(table)
@@ -159,7 +185,7 @@ def show_verdict(verdict: Verdict, plan: Plan, console: Console | None = None) -
     broken = [c for c in verdict.checks if not c.passed]
     if broken:
         out.print(_checks(broken))
-    out.print(budget_line(verdict.budget))
+    out.print(verdict.budget.in_words())
     for advice in verdict.advice:
         out.print(f"Advice: {advice}", markup=False)
     hard = [c for c in verdict.checks if c.severity == "hard"]
@@ -254,4 +280,4 @@ def show_campaign(campaign: Campaign, console: Console | None = None) -> None:
         out.print(f"  – rule broken in {count}: {name}", markup=False)
     _reasons(out, campaign.failures)
     out.print(f"Published: {published.get('source', '')}. A simulation is not a patient.", markup=False)
-    out.print(budget_line(campaign.budget))
+    out.print(campaign.budget.in_words())

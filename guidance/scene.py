@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 from pydantic import Field
 
+from kinematics.frames import Transform
 from kinematics.tool import NeedleTool
 from kinematics.value import Value
 
@@ -73,6 +75,12 @@ class MotionLimits(Value):
     """The tip waits this far above the skin, on the axis, before the gate opens."""
 
 
+class TrackedTool(Value):
+    """The body of markers on the arm's flange, its axes along the flange's."""
+
+    on_flange_mm: tuple[float, float, float] = (0.0, 95.0, 30.0)
+
+
 class CheckScan(Value):
     """The CT with needles."""
 
@@ -90,6 +98,12 @@ class SuiteDescription(Value):
     gate: BreathingGate = BreathingGate()
     motion: MotionLimits = MotionLimits()
     check_scan: CheckScan = CheckScan()
+    tracked_tool: TrackedTool = TrackedTool()
+
+    @property
+    def T_flange_arm(self) -> Transform:
+        """Where the body of markers sits on the flange."""
+        return Transform.of("flange", "arm", np.eye(3), self.tracked_tool.on_flange_mm)
 
     @property
     def tool(self) -> NeedleTool:

@@ -15,6 +15,9 @@ class ErrorBudget(Value):
 
     fiducial_ct_rms_mm: float = Field(0.3, ge=0.0)
     tracker_rms_mm: float = Field(0.25, ge=0.0)
+    pivot_rms_mm: float = Field(0.0, ge=0.0)
+    """Tip of a hand-held tool that touches the fiducials. None by default: the tracker sees the markers themselves,
+    and the tip of the tool that the robot was calibrated with is within the calibration's number."""
     calibration_rms_mm: float = Field(0.3, ge=0.0)
     calibration_angle_rms_deg: float = Field(0.05, ge=0.0)
     arm_rms_mm: float = Field(0.3, ge=0.0)
@@ -22,6 +25,16 @@ class ErrorBudget(Value):
     """Lateral rms (2-D vector) at 100 mm depth; grows with the square of the depth."""
     breathing_rms_mm: float = Field(1.5, ge=0.0)
     """Residual of the gate, one signed number along the motion (head to foot, mainly), at the pancreas."""
+
+    def in_words(self) -> str:
+        """Return the budget in one sentence; no figure of accuracy is printed without it."""
+        tip = f"tip of the touching tool {self.pivot_rms_mm:g} mm, " if self.pivot_rms_mm > 0.0 else ""
+        return (
+            f"Error budget (rms): fiducials in CT {self.fiducial_ct_rms_mm:g} mm, tracker {self.tracker_rms_mm:g} mm, "
+            f"{tip}calibration {self.calibration_rms_mm:g} mm and {self.calibration_angle_rms_deg:g}°, "
+            f"arm {self.arm_rms_mm:g} mm, bending {self.bending_rms_at_100mm_mm:g} mm at 100 mm, "
+            f"breathing {self.breathing_rms_mm:g} mm."
+        )
 
     def bending_rms_mm(self, depth_mm: float) -> float:
         """Return the lateral rms [mm] (2-D vector) of the needle's drift at `depth_mm` below the skin."""

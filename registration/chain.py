@@ -6,27 +6,34 @@ The error is predicted, and limited, at the tumour and in the entry region.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
 
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError, RefusedError
 from kinematics.frames import Transform
 from registration import accuracy, correspondence, rigid
+from registration.acceptance import IDEAL_P95_MM, Judgement
 from registration.budget import ErrorBudget
-from registration.calibration.robot_tracker import budget_covariance
-from registration.fiducials import FoundSphere
-from registration.registration import FiducialResult, Registration, TrePrediction
-from registration.tracking.port import TrackerSample, fresh
+from registration.fle import estimate_fle
+from registration.next_marker import Geometry, advise, least_p95
+from registration.registration import FiducialResult, Registration, Shares, TrePrediction
+from registration.residuals import ResidualTest, examine
+from registration.sources import (
+    MeasuredErrors,
+    localisation,
+    proper,
+    shares_percent,
+    source_covariances,
+)
+from registration.sphere import FoundSphere
+from registration.tracking.port import TrackerSample, TrackingStatus
+from registration.tracking.sample_check import judge
 
-IDEAL_P95_MM = 1.0
-MAX_AGE_S = 0.5
-"""A tracker of some tens of samples a second that has reported nothing newer sees nothing."""
-MISFIT_CHANCE = 1e-3
-"""A misfit rarer than this under the budget means that something else is wrong."""
+MOVED_REACH_MM = 10.0
+"""A tracked point that no fiducial explains, this near to where an unmatched one should be, is that one, moved."""
 
 
 def register(
@@ -39,100 +46,171 @@ def register(
     entry_region_ct_mm: Any,
     budget: ErrorBudget,
     limit_p95_mm: float,
+    measured: MeasuredErrors | None = None,
+    marker_places_ct_mm: Callable[[], Any] | None = None,
 ) -> Registration:
     """Register the planning CT to the robot, and predict the error where it matters.
 
-    Sources of error, independent, each propagated to a 6 × 6 in the robot frame about the tumour: `fiducial_ct`
-    (the budget's localisation error plus the finder's own covariance) and `tracker`, both through the fit;
-    `calibration`, a motion about the work point of `calibration.robot_tracker`; `arm`, a translation. The sum of
-    all is `covariance`. The predicted errors `tre_p95_mm`, and the limit, are of the registration proper: all
-    but `arm`, which follows later in every motion and is in the covariance for the plan's hit probabilities.
+    Sources of error, independent, each propagated to a 6 × 6 in the robot frame about the tumour: see
+    `registration.sources`. The sum of all is `covariance`. The predicted errors `tre_p95_mm`, and the limit, are of
+    the registration proper: all but `arm`, which follows later in every motion and is in the covariance for the
+    plan's hit probabilities. The fit itself must be explained by the same errors: a fiducial that they do not
+    explain is named.
 
     Args:
         spheres: Fiducials found in the planning CT, frame `ct`.
         tracked: One sample of the tracker, unordered.
-        now_s: Time on the clock of the sample: one that is older than 0.5 s, or from the future, is refused.
+        now_s: Time on the clock of the sample, which must be OK by `tracking.sample_check` with all its bodies.
         T_robot_tracker: The calibration.
         tumour_ct_mm: Centre of the tumour, shape (3,).
         entry_region_ct_mm: Points where needles may enter, shape (n, 3); the worst one counts.
         budget: Stated errors.
         limit_p95_mm: Largest 95 % radial error at the tumour, and at the entry region.
+        measured: Errors that were measured, each in place of the budget's number.
+        marker_places_ct_mm: Returns where one more marker could stand, shape (k, 3); asked only where the predicted
+            error is above the ideal or the limit.
 
     Raises:
-        RefusedError: There is no transform at all: a stale sample, too few fiducials, collinear, or ambiguous.
-        InvalidInputError: No entry points, or a calibration between other frames.
+        RefusedError: There is no transform at all: a sample in any bad state, too few fiducials, collinear, or
+            ambiguous.
+        InvalidInputError: No entry points, a calibration between other frames, or measured errors that are none.
     """
-    if (T_robot_tracker.to, T_robot_tracker.from_) != ("robot", "tracker"):
-        raise InvalidInputError(
-            "the calibration is not T_robot_tracker", value=f"T_{T_robot_tracker.to}_{T_robot_tracker.from_}"
-        )
-    if not fresh(tracked, now_s, MAX_AGE_S):
-        age = f"{now_s - tracked.time_s:.2f} s old, limit {MAX_AGE_S:g} s"
-        raise RefusedError("register", (f"the tracker's sample is stale: {age}; look at the tracker, then try again",))
-    entries_ct = np.asarray(entry_region_ct_mm, dtype=np.float64).reshape(-1, 3)
-    if len(entries_ct) == 0:
-        raise InvalidInputError("the entry region has no points", remedy="name where needles may enter")
+    tumour_ct, entries_ct = _checked(tracked, now_s, T_robot_tracker, tumour_ct_mm, entry_region_ct_mm)
+    given = MeasuredErrors() if measured is None else measured
     model_ct = np.array([s.centre_mm for s in spheres]).reshape(-1, 3)
     seen_robot = T_robot_tracker.points(tracked.points_tracker_mm)
     pairs = _paired(model_ct, seen_robot, budget)
     i, j = (list(column) for column in zip(*pairs, strict=True))
-    in_image = np.array([spheres[a].covariance_mm2 for a in i]) + _isotropic(budget.fiducial_ct_rms_mm)
-    by_tracker = np.broadcast_to(_isotropic(budget.tracker_rms_mm), in_image.shape)
-    try:
-        turn = rigid.fit(model_ct[i], seen_robot[j], to_frame="robot", from_frame="ct").T.rotation
-        in_image = turn @ in_image @ turn.T
-        # A budget of zeros (a test of the rest of the chain) must not divide by zero.
-        total = in_image + by_tracker + 1e-8 * np.eye(3)
-        fit = rigid.fit(model_ct[i], seen_robot[j], to_frame="robot", from_frame="ct", covariances_mm2=total)
-    except InvalidInputError as error:
-        raise RefusedError("register", (str(error),)) from error
-
-    pivot = fit.T.points(np.asarray(tumour_ct_mm, dtype=np.float64))
+    rough = _fitted(model_ct[i], seen_robot[j], None)
+    own = np.array([spheres[a].covariance_mm2 for a in i])
+    errors = localisation(own, rough.T.rotation, T_robot_tracker, j, budget, given)
+    fit = _fitted(model_ct[i], seen_robot[j], errors.weigh_mm2)
     fitted = fit.T.points(model_ct[i])
-    arm = np.zeros((6, 6))
-    arm[:3, :3] = _isotropic(budget.arm_rms_mm)
-    sources = {
-        "fiducial_ct": accuracy.fit_covariance(fitted, total, pivot, noise_mm2=in_image),
-        "tracker": accuracy.fit_covariance(fitted, total, pivot, noise_mm2=by_tracker),
-        "calibration": budget_covariance(budget, pivot),
-        "arm": arm,
-    }
-    proper = sources["fiducial_ct"] + sources["tracker"] + sources["calibration"]
+    residuals = fitted - seen_robot[j]
+
+    pivot, entries = fit.T.points(tumour_ct), fit.T.points(entries_ct)
+    sources = source_covariances(fitted, errors, budget, given, pivot)
+    whole = proper(sources)
+    worst, entry_p95 = accuracy.worst_p95([accuracy.point_covariance(whole, pivot, p) for p in entries])
     tre = TrePrediction(
-        tumour=accuracy.radial_p95(accuracy.point_covariance(proper, pivot, pivot)),
-        entry_region=max(
-            accuracy.radial_p95(accuracy.point_covariance(proper, pivot, p))
-            for p in fit.T.points(entries_ct[:: max(1, len(entries_ct) // 100)])
-        ),
+        tumour=accuracy.radial_p95(accuracy.point_covariance(whole, pivot, pivot)), entry_region=entry_p95
     )
-    residual_of = dict(zip(i, fit.residuals_mm.tolist(), strict=True))
-    accepted, reasons = _judged(tre, limit_p95_mm, _misfit(fit.T, model_ct[i], seen_robot[j], total), len(spheres), i)
+    shares = Shares(
+        tumour=shares_percent(sources, pivot, pivot), entry_region=shares_percent(sources, pivot, entries[worst])
+    )
+    test = examine(residuals, fitted, errors.weigh_mm2, noise_mm2=errors.noise_mm2)
+    turn = fit.T.rotation
+    fle = estimate_fle(residuals @ turn, model_ct[i], turn.T @ errors.weigh_mm2 @ turn)
+    unmatched = np.array([p for n, p in enumerate(seen_robot) if n not in j]).reshape(-1, 3)
+    fiducials = _results(spheres, fit, i, test, unmatched)
+    least, marker = None, None
+    if max(tre.tumour, tre.entry_region) > min(IDEAL_P95_MM, limit_p95_mm):
+        fixed = whole - sources["fiducial_ct"] - sources["tracker"]
+        geometry = Geometry(fitted, errors.weigh_mm2, fixed, pivot, np.concatenate([pivot[None], entries]))
+        least = least_p95(geometry)
+        marker = advise(
+            geometry,
+            fit.T,
+            tumour_ct,
+            untracked_ct_mm={f.id: f.centre_ct_mm for f in fiducials if not f.tracked and f.leave_one_out_mm is None},
+            places_ct_mm=np.zeros((0, 3)) if marker_places_ct_mm is None else marker_places_ct_mm(),
+            before_mm=max(tre.tumour, tre.entry_region),
+            limit_mm=limit_p95_mm,
+        )
+    used = [fiducials[a].id for a in i]
+    accepted, reasons = Judgement(
+        limit_p95_mm=limit_p95_mm,
+        tre=tre,
+        shares=shares,
+        turn_rms_rad=math.sqrt(float(np.trace(whole[3:, 3:]))),
+        least_mm=least,
+        next_marker=marker,
+        test=test,
+        fle_mm=fle,
+        fiducials=fiducials,
+        used=used,
+    ).verdict()
     return Registration(
         T_robot_ct=fit.T,
         accepted=accepted,
         reasons=reasons,
-        fre_mm=accuracy.fre_rms(fit.residuals_mm),
+        fre_mm=test.fre_mm,
+        fre_expected_mm=test.fre_expected_mm,
+        fre_chance=test.fre_chance,
+        misfit_chance=test.misfit_chance,
         tre_p95_mm=tre,
-        covariance=proper + arm,
-        covariance_point_ct_mm=np.asarray(tumour_ct_mm, dtype=np.float64),
+        worst_entry_ct_mm=entries_ct[worst],
+        shares=shares,
+        fle_mm=fle,
+        suspects=tuple(used[k] for k in test.suspects),
+        next_marker=marker,
+        covariance=whole + sources["arm"],
+        covariance_point_ct_mm=tumour_ct,
         covariance_sources=sources,
-        fiducials=tuple(
-            FiducialResult(
-                id=f"F{n + 1}",
-                centre_ct_mm=s.centre_mm,
-                covariance_mm2=s.covariance_mm2,
-                tracked=n in residual_of,
-                residual_mm=residual_of.get(n),
-            )
-            for n, s in enumerate(spheres)
-        ),
+        fiducials=fiducials,
         decoys_tracker_mm=tuple(p for n, p in enumerate(tracked.points_tracker_mm) if n not in j),
         budget=budget,
     )
 
 
-def _isotropic(rms_mm: float) -> FloatArray:
-    return np.eye(3) * rms_mm**2 / 3.0
+def _checked(
+    tracked: TrackerSample, now_s: float, T_robot_tracker: Transform, tumour_ct_mm: Any, entry_region_ct_mm: Any
+) -> tuple[FloatArray, FloatArray]:
+    """Return tumour (3,) and entries (n, 3); refuse what cannot be registered at all."""
+    if (T_robot_tracker.to, T_robot_tracker.from_) != ("robot", "tracker"):
+        raise InvalidInputError(
+            "the calibration is not T_robot_tracker", value=f"T_{T_robot_tracker.to}_{T_robot_tracker.from_}"
+        )
+    seen = judge(tracked, now_s, bodies=tuple(body.name for body in tracked.bodies))
+    if seen.status is not TrackingStatus.OK:
+        raise RefusedError("register", seen.reasons)
+    entries = np.asarray(entry_region_ct_mm, dtype=np.float64).reshape(-1, 3)
+    if len(entries) == 0:
+        raise InvalidInputError("the entry region has no points", remedy="name where needles may enter")
+    return np.asarray(tumour_ct_mm, dtype=np.float64), entries
+
+
+def _fitted(model_ct: FloatArray, seen_robot: FloatArray, covariances_mm2: FloatArray | None) -> rigid.RigidFit:
+    try:
+        return rigid.fit(model_ct, seen_robot, to_frame="robot", from_frame="ct", covariances_mm2=covariances_mm2)
+    except InvalidInputError as error:
+        raise RefusedError("register", (str(error),)) from error
+
+
+def _results(
+    spheres: Sequence[FoundSphere],
+    fit: rigid.RigidFit,
+    used: list[int],
+    test: ResidualTest,
+    unmatched_robot: FloatArray,
+) -> tuple[FiducialResult, ...]:
+    """Return every fiducial, in the CT's order, with what the fit, and the others alone, say of it."""
+    place = {a: k for k, a in enumerate(used)}
+    results = []
+    for n, sphere in enumerate(spheres):
+        known: dict[str, float] = {}
+        if n in place:
+            one = test.left_out[place[n]]
+            if one is not None:
+                known = {
+                    "leave_one_out_mm": one.distance_mm,
+                    "leave_one_out_p95_mm": one.p95_mm,
+                    "chance": one.chance,
+                }
+        elif len(unmatched_robot):
+            off = float(np.linalg.norm(unmatched_robot - fit.T.points(sphere.centre_mm), axis=1).min())
+            known = {"leave_one_out_mm": off} if off <= MOVED_REACH_MM else {}
+        results.append(
+            FiducialResult(
+                id=f"F{n + 1}",
+                centre_ct_mm=sphere.centre_mm,
+                covariance_mm2=sphere.covariance_mm2,
+                tracked=n in place,
+                residual_mm=float(fit.residuals_mm[place[n]]) if n in place else None,
+                **known,
+            )
+        )
+    return tuple(results)
 
 
 def _paired(model: FloatArray, seen: FloatArray, budget: ErrorBudget) -> tuple[tuple[int, int], ...]:
@@ -149,34 +227,3 @@ def _paired(model: FloatArray, seen: FloatArray, budget: ErrorBudget) -> tuple[t
             ),
         )
     return matched.pairs
-
-
-def _misfit(T_robot_ct: Transform, model: FloatArray, seen: FloatArray, covariances: FloatArray) -> float | None:
-    """Chance of a misfit at least this large under the budget; None with nothing to spare."""
-    difference = T_robot_ct.points(model) - seen
-    square = float(np.einsum("ni,nij,nj->", difference, np.linalg.inv(covariances), difference))
-    degrees = 3 * len(model) - 6
-    return float(chi2.sf(square, degrees)) if degrees > 0 else None
-
-
-def _judged(
-    tre: TrePrediction, limit_p95_mm: float, chance: float | None, found: int, used: list[int]
-) -> tuple[bool, tuple[str, ...]]:
-    faults: list[str] = []
-    warnings: list[str] = []
-    for where, error in (("tumour", tre.tumour), ("entry region", tre.entry_region)):
-        if error > limit_p95_mm:
-            faults.append(
-                f"predicted 95 % error at the {where} {error:.2f} mm exceeds {limit_p95_mm:g} mm "
-                f"({len(used)} of {found} fiducials matched): add fiducials nearer to the {where}, or spread them"
-            )
-    if IDEAL_P95_MM < tre.tumour <= limit_p95_mm:
-        warnings.append(
-            f"predicted 95 % error at the tumour {tre.tumour:.2f} mm is above the ideal {IDEAL_P95_MM:g} mm"
-        )
-    if chance is not None and chance < MISFIT_CHANCE:
-        faults.append(
-            f"the fiducials fit worse than the error budget allows (chance {chance:.1e}, limit {MISFIT_CHANCE:g}): "
-            "a fiducial has moved, or the budget is too small"
-        )
-    return not faults, (*faults, *warnings)

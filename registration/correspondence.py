@@ -1,21 +1,35 @@
-"""Which measured point is which fiducial: unordered, some missing, some decoys, never a guess."""
+"""Which measured point is which fiducial: unordered, some missing, some decoys, never a guess.
+
+An answer is accepted when it is the only one: no other motion explains as many points, nor nearly as many where chance
+could account for the difference; no single point could stand for another; the mirror image does not fit better; and
+chance alone would not bring a match of its size.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from kinematics.arrays import FloatArray, read_only
+from kinematics.errors import InvalidInputError
+from registration.chance import Chance
+from registration.congruent_sets import BEHIND, Indices, affordable_size, congruent_parts, triangle_heights
 from registration.rigid import superpose
 
-_MINIMUM_PAIRS = 3
-_MINIMUM_HEIGHT_MM = 8.0
-"""A triangle flatter than this says too little of the rotation to start from."""
+MINIMUM_PAIRS = 3
+MINIMUM_HEIGHT_MM = 8.0
+"""Matched points all of whose triangles are lower lie on a line: the rotation about it is free."""
+CHANCE_LIMIT = 0.01
+"""Expected number of chance matches above which a match proves nothing."""
+_FIRST_SHARE = 0.6
+"""Matches of this share of the smaller set are looked for first, mirrored ones too; smaller ones only after that."""
+_SHOWN = 8
+"""Pairs of an answer that a reason lists."""
+_AXES = np.array([-1.0, 1.0, 1.0])
 
 
 class CorrespondenceStatus(StrEnum):
@@ -23,151 +37,237 @@ class CorrespondenceStatus(StrEnum):
 
     OK = "ok"
     AMBIGUOUS = "ambiguous"
+    MIRRORED = "mirrored"
     TOO_FEW = "too_few"
     NONE = "none"
 
 
 @dataclass(frozen=True, eq=False)
+class Answer:
+    """Pairs (model index, measured index), sorted by model index, with the distance that their fit leaves of each."""
+
+    pairs: tuple[tuple[int, int], ...]
+    residuals_mm: FloatArray
+
+    @property
+    def rms_mm(self) -> float:
+        """Root mean square of the residuals."""
+        return float(np.sqrt(np.mean(self.residuals_mm**2)))
+
+
+@dataclass(frozen=True, eq=False)
 class Correspondence:
-    """Pairs (model index, measured index), sorted by model index, with the distance that the fit leaves of each."""
+    """The pairs, or why there is no answer to rely on.
+
+    `pairs` and `residuals_mm` are the best answer's, also when it is ambiguous; empty when there is none. `rival` is
+    what competes with it: the other answer when ambiguous, the mirrored one when mirrored. `chance_matches` is the
+    expected number of matches of this size between unrelated sets.
+    """
 
     status: CorrespondenceStatus
     pairs: tuple[tuple[int, int], ...]
     residuals_mm: FloatArray
     reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Matching:
-    pairs: tuple[tuple[int, int], ...]
-    residuals: FloatArray
-
-    @property
-    def rms(self) -> float:
-        return float(np.sqrt(np.mean(self.residuals**2)))
+    rival: Answer | None = None
+    chance_matches: float | None = None
 
 
 def match(model_mm: Any, measured_mm: Any, *, tolerance_mm: float) -> Correspondence:
     """Find the one assignment of measured points to fiducials that a rigid motion explains.
 
-    Triangles of the model are looked up among the measured points by their sides; each one found gives a motion,
-    all points within tolerance are assigned, and the motion is fitted again. The largest set wins. Another set
-    just as large, within tolerance, with other pairs makes the answer ambiguous.
+    The answer does not depend on the order of the points or on the pose of either set. Every match of 60 % of the
+    smaller set or more is found; smaller ones are looked for where there is none, down to a size that takes a
+    fraction of a second (three pairs of a dozen points, a quarter of a hundred).
 
     Args:
         model_mm: Fiducials, shape (n, 3), any frame.
         measured_mm: Measured points, shape (m, 3), any other frame, any order.
-        tolerance_mm: Largest distance of a pair after the fit.
+        tolerance_mm: Largest distance of a pair after the fit: four times the rms error of a pair is usual.
+
+    Raises:
+        InvalidInputError: Points that are not finite, or no positive tolerance.
     """
-    model = np.asarray(model_mm, dtype=np.float64).reshape(-1, 3)
-    measured = np.asarray(measured_mm, dtype=np.float64).reshape(-1, 3)
-    if min(len(model), len(measured)) < _MINIMUM_PAIRS:
+    if not (math.isfinite(tolerance_mm) and tolerance_mm > 0.0):
+        raise InvalidInputError("the tolerance of a match is a positive length", value=tolerance_mm, unit="mm")
+    model, measured = _points(model_mm, "fiducials"), _points(measured_mm, "measured points")
+    if min(len(model), len(measured)) < MINIMUM_PAIRS:
         return _no(
             CorrespondenceStatus.TOO_FEW,
-            f"{len(model)} fiducials and {len(measured)} measured points: at least {_MINIMUM_PAIRS} of each are needed",
+            f"{len(model)} fiducials and {len(measured)} measured points: at least {MINIMUM_PAIRS} of each are needed",
         )
-    rotations, translations = _hypotheses(model, measured, tolerance_mm)
-    if len(rotations) == 0:
-        return _no(
-            CorrespondenceStatus.NONE,
-            f"no three measured points form a triangle of the {len(model)} fiducials within {tolerance_mm:g} mm "
-            f"(triangles less than {_MINIMUM_HEIGHT_MM:g} mm high, points on a line, do not count)",
-        )
-    found: dict[tuple[tuple[int, int], ...], _Matching] = {}
-    tried: set[tuple[tuple[int, int], ...]] = set()
-    most = 0
-    # Near points of all hypotheses at once; the full assignment only where it could win.
-    mapped = np.einsum("hij,nj->hni", rotations, model) + translations[:, None, :]
-    distance = np.linalg.norm(mapped[:, :, None, :] - measured[None, None, :, :], axis=-1)
-    loose = (distance.min(axis=2) <= 3.0 * tolerance_mm).sum(axis=1)
-    for h in np.argsort(-loose, kind="stable"):
-        if loose[h] < most:
-            break
-        settled = _settle(model, measured, distance[h], tolerance_mm, tried)
-        if settled is not None and len(settled.pairs) >= most:
-            most = len(settled.pairs)
-            found[settled.pairs] = settled
-    largest = sorted((m for m in found.values() if len(m.pairs) == most), key=lambda m: m.rms)
-    if not largest:
-        return _no(
-            CorrespondenceStatus.NONE,
-            f"no rigid motion brings {_MINIMUM_PAIRS} measured points within {tolerance_mm:g} mm of fiducials",
-        )
-    best = largest[0]
-    if len(largest) > 1:
-        return Correspondence(
-            CorrespondenceStatus.AMBIGUOUS,
-            best.pairs,
-            read_only(best.residuals),
-            (
-                f"the layout fits in {len(largest)} ways with {most} points each: residual {best.rms:.3f} mm rms "
-                f"and {largest[1].rms:.3f} mm rms, both within {tolerance_mm:g} mm",
-            ),
-        )
-    return Correspondence(CorrespondenceStatus.OK, best.pairs, read_only(best.residuals), ())
+    return _Match(model, measured, tolerance_mm).judged()
+
+
+def _points(points_mm: Any, name: str) -> FloatArray:
+    points = np.array(points_mm, dtype=np.float64, order="C").reshape(-1, 3)
+    if not np.isfinite(points).all():
+        raise InvalidInputError(f"the {name} hold NaN or infinity", value=points_mm, unit="mm")
+    return points
 
 
 def _no(status: CorrespondenceStatus, reason: str) -> Correspondence:
     return Correspondence(status, (), read_only(np.zeros(0)), (reason,))
 
 
-def _hypotheses(model: FloatArray, measured: FloatArray, tolerance_mm: float) -> tuple[FloatArray, FloatArray]:
-    """Motions that carry a model triangle onto measured points, rotations (h, 3, 3) and translations (h, 3)."""
-    side_model = np.linalg.norm(model[:, None] - model[None], axis=-1)
-    side = np.linalg.norm(measured[:, None] - measured[None], axis=-1)
-    slack = 2.0 * tolerance_mm
-    corners: list[FloatArray] = []
-    images: list[FloatArray] = []
-    off_diagonal = ~np.eye(len(measured), dtype=bool)
-    for i, j, k in combinations(range(len(model)), 3):
-        longest = max(side_model[i, j], side_model[j, k], side_model[i, k])
-        area = 0.5 * float(np.linalg.norm(np.cross(model[j] - model[i], model[k] - model[i])))
-        if 2.0 * area < _MINIMUM_HEIGHT_MM * longest:
-            continue
-        a, b = np.nonzero((np.abs(side - side_model[i, j]) <= slack) & off_diagonal)
-        if len(a) == 0:
-            continue
-        fits = (
-            (np.abs(side[a] - side_model[i, k]) <= slack)
-            & (np.abs(side[b] - side_model[j, k]) <= slack)
-            & off_diagonal[a]
-            & off_diagonal[b]
-        )
-        row, c = np.nonzero(fits)
-        if len(row):
-            images.append(np.stack([measured[a[row]], measured[b[row]], measured[c]], axis=1))
-            corners.append(np.broadcast_to(model[[i, j, k]], (len(row), 3, 3)))
-    if not corners:
-        return np.zeros((0, 3, 3)), np.zeros((0, 3))
-    return superpose(np.concatenate(corners), np.concatenate(images))
+def _named(pairs: tuple[tuple[int, int], ...]) -> str:
+    text = ", ".join(f"F{i + 1}–P{j + 1}" for i, j in pairs[:_SHOWN])
+    return text + (f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else "")
 
 
-def _settle(
-    model: FloatArray,
-    measured: FloatArray,
-    distance: FloatArray,
-    tolerance_mm: float,
-    tried: set[tuple[tuple[int, int], ...]],
-) -> _Matching | None:
-    """Assign, fit, and assign again until the pairs stay; None when too few remain or it was seen before."""
-    reach = 3.0 * tolerance_mm  # a motion from three noisy points alone is less sure than the final fit
-    pairs: tuple[tuple[int, int], ...] = ()
-    for _ in range(8):
-        rows, columns = linear_sum_assignment(np.minimum(distance, reach) ** 2)
-        near = distance[rows, columns] < reach
-        now = tuple((int(a), int(b)) for a, b in zip(rows[near], columns[near], strict=True))
-        if len(now) < _MINIMUM_PAIRS:
-            return None
-        if reach == tolerance_mm and now == pairs:
-            residuals = distance[rows[near], columns[near]]
-            return _Matching(pairs, residuals)
-        if reach > tolerance_mm:
-            if now in tried:
-                return None
-            tried.add(now)
-        pairs = now
+class _Match:
+    """Two sets of points, and what is found of one in the other."""
+
+    def __init__(self, model: FloatArray, measured: FloatArray, tolerance_mm: float) -> None:
+        self.model, self.measured, self.tolerance_mm = model, measured, tolerance_mm
+        self.chance = Chance.of(model, measured, tolerance_mm)
+        self.smaller = min(len(model), len(measured))
+        first, second = (model, measured) if len(model) <= len(measured) else (measured, model)
+        share, last = math.ceil(_FIRST_SHARE * self.smaller), affordable_size(first, second, tolerance_mm)
+        self.levels = (share, last) if last < share else (max(share, MINIMUM_PAIRS),)
+
+    def judged(self) -> Correspondence:
+        """Return the match, accepted or refused."""
+        for least in self.levels:
+            answers = self._answers(self.measured, least)
+            size = len(answers[0].pairs) if answers else 0
+            larger = max(size + 1, least)
+            mirrored = self._answers(self.measured * _AXES, larger) if larger <= self.smaller else []
+            if mirrored and self.chance.matches(len(mirrored[0].pairs)) <= CHANCE_LIMIT:
+                return self._mirrored(mirrored[0], size, least)
+            if answers and self._least_rival(size) >= least:
+                break
+        if not answers:
+            return _no(
+                CorrespondenceStatus.NONE,
+                f"no rigid motion brings {self.levels[-1]} measured points or more within {self.tolerance_mm:g} mm "
+                "of fiducials (points on a line do not count)",
+            )
+        best = answers[0]
+        if _on_a_line(self.model[[i for i, _ in best.pairs]]):
+            return _no(
+                CorrespondenceStatus.NONE,
+                f"the {size} points that match ({_named(best.pairs)}) lie within {MINIMUM_HEIGHT_MM:g} mm of one line: "
+                "the rotation about it is free: uncover or place fiducials off the line",
+            )
+        for rival, reason in (self._rival(best, answers), self._contested(best), self._by_chance(best)):
+            if reason:
+                return self._result(CorrespondenceStatus.AMBIGUOUS, best, (reason,), rival)
+        return self._result(CorrespondenceStatus.OK, best, (), None)
+
+    def _result(
+        self, status: CorrespondenceStatus, best: Answer, reasons: tuple[str, ...], rival: Answer | None
+    ) -> Correspondence:
+        expected = self.chance.matches(len(best.pairs))
+        return Correspondence(status, best.pairs, best.residuals_mm, reasons, rival, expected)
+
+    def _least_rival(self, size: int) -> int:
+        """Return the size from which another answer competes: chance could have given the best one the rest."""
+        least = size
+        while least > MINIMUM_PAIRS and size - least < BEHIND:
+            if self.chance.further(least - 1, size - least + 1) <= CHANCE_LIMIT:
+                break
+            least -= 1
+        return least
+
+    def _answers(self, measured: FloatArray, least: int) -> list[Answer]:
+        """Return the answers of `least` pairs or more that matter, the largest first, then the best fitting."""
+        swap = len(self.model) > len(measured)
+        first, second = (measured, self.model) if swap else (self.model, measured)
+        found: list[Answer] = []
+        for image in congruent_parts(first, second, self.tolerance_mm, least):
+            pairs = [(x, y) for x, y in enumerate(image.tolist()) if y >= 0]
+            found.append(self._fitted(tuple(sorted((y, x) for x, y in pairs) if swap else pairs), measured))
+        return sorted(found, key=lambda a: (-len(a.pairs), a.rms_mm))
+
+    def _fitted(self, pairs: tuple[tuple[int, int], ...], measured: FloatArray) -> Answer:
         i, j = (list(column) for column in zip(*pairs, strict=True))
-        rotation, translation = superpose(model[i], measured[j])
-        distance = np.linalg.norm((model @ rotation.T + translation)[:, None] - measured[None], axis=-1)
-        reach = tolerance_mm
-    return None
+        rotation, translation = superpose(self.model[i], measured[j])
+        residuals = np.linalg.norm(self.model[i] @ rotation.T + translation - measured[j], axis=1)
+        return Answer(pairs, read_only(residuals))
+
+    def _mirrored(self, mirror: Answer, size: int, least: int) -> Correspondence:
+        best = f"{size} pairs at most" if size else f"fewer than {least}"
+        reason = (
+            f"the measured points fit mirrored: {len(mirror.pairs)} of {len(self.model)} fiducials with "
+            f"{mirror.rms_mm:.3f} mm rms as a mirror image ({_named(mirror.pairs)}), and {best} as they are: check "
+            "left and right, and the axes (LPS or RAS), of both sets"
+        )
+        return Correspondence(
+            CorrespondenceStatus.MIRRORED,
+            (),
+            read_only(np.zeros(0)),
+            (reason,),
+            mirror,
+            self.chance.matches(len(mirror.pairs)),
+        )
+
+    def _rival(self, best: Answer, answers: list[Answer]) -> tuple[Answer | None, str]:
+        """Return another answer that competes with the best, and the reason."""
+        size = len(best.pairs)
+        least = self._least_rival(size)
+        others = [
+            a
+            for a in answers[1:]
+            if len(a.pairs) == size or (len(a.pairs) >= least and 2 * len(set(a.pairs) & set(best.pairs)) < size)
+        ]
+        if not others:
+            return None, ""
+        rival = others[0]
+        ways = "in two ways or more" if len(others) == 1 else f"in {len(others) + 1} ways or more"
+        return rival, (
+            f"the layout fits {ways}: {_named(best.pairs)} ({size} pairs, {best.rms_mm:.3f} mm rms), or "
+            f"{_named(rival.pairs)} ({len(rival.pairs)} pairs, {rival.rms_mm:.3f} mm rms), both within "
+            f"{self.tolerance_mm:g} mm: what tells them apart is not seen, or the layout is symmetric"
+        )
+
+    def _contested(self, best: Answer) -> tuple[Answer | None, str]:
+        """Return the answer with one point taken for another, where that fits too, and the reason."""
+        image = dict(best.pairs)
+        owner = {j: i for i, j in best.pairs}
+        i, j = (list(column) for column in zip(*best.pairs, strict=True))
+        rotation, translation = superpose(self.model[i], self.measured[j])
+        moved = self.model @ rotation.T + translation
+        apart = np.linalg.norm(moved[:, None] - self.measured[None], axis=-1)
+        for a, b in np.argwhere(apart <= 3.0 * self.tolerance_mm).tolist():
+            if image.get(a) == b:
+                continue
+            other = {**image, a: b}
+            if b in owner:
+                other.pop(owner[b])
+                if a in image:
+                    other[owner[b]] = image[a]
+            trial = self._fitted(tuple(sorted(other.items())), self.measured)
+            if len(trial.pairs) > len(best.pairs):
+                worst = int(np.argmax(trial.residuals_mm))
+                trial = self._fitted(trial.pairs[:worst] + trial.pairs[worst + 1 :], self.measured)
+            if trial.pairs != best.pairs and float(trial.residuals_mm.max()) <= self.tolerance_mm:
+                changed = tuple(sorted(set(best.pairs) - set(trial.pairs)))
+                into = tuple(sorted(set(trial.pairs) - set(best.pairs)))
+                return trial, (
+                    f"{_named(changed)} could as well be {_named(into)}: points nearer to each other than "
+                    f"{self.tolerance_mm:g} mm can tell apart ({best.rms_mm:.3f} mm rms and {trial.rms_mm:.3f} mm "
+                    "rms): a point reported twice, or two fiducials too close: take one away"
+                )
+        return None, ""
+
+    def _by_chance(self, best: Answer) -> tuple[Answer | None, str]:
+        """Return the reason why a match of this size proves nothing, if so."""
+        size = len(best.pairs)
+        expected = self.chance.matches(size)
+        if expected <= CHANCE_LIMIT:
+            return None, ""
+        more = [k for k in range(size + 1, self.smaller + 1) if self.chance.matches(k) <= CHANCE_LIMIT]
+        remedy = f"{more[0]} pairs would do: uncover more fiducials" if more else "place more fiducials"
+        return None, (
+            f"{size} of {len(self.model)} fiducials match {size} of {len(self.measured)} measured points "
+            f"({_named(best.pairs)}, {best.rms_mm:.3f} mm rms), but {expected:.2g} matches as large are expected by "
+            f"chance (limit {CHANCE_LIMIT:g}): {remedy}, or remove what else reflects"
+        )
+
+
+def _on_a_line(points: FloatArray) -> bool:
+    """Tell whether all triangles of the points are too flat to hold a rotation."""
+    side = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    a, b = np.unravel_index(int(np.argmax(side)), side.shape)
+    third: Indices = np.array([(a, b, c) for c in range(len(points)) if c not in (a, b)], dtype=np.int64)
+    return bool(triangle_heights(side, third).max() < MINIMUM_HEIGHT_MM)

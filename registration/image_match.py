@@ -13,6 +13,7 @@ from scipy.ndimage import binary_dilation
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from kinematics.frames import Transform
+from registration.image_covariance import match_covariance
 from registration.images.volume import Volume, to_sitk
 
 METAL_HU = 1500.0
@@ -20,7 +21,7 @@ _METAL_MARGIN_MM = 3.0
 _LOW_HU, _HIGH_HU = -160.0, 240.0
 """Window of soft tissue: bone, gas and metal saturate, so that they do not rule the metric."""
 _MINIMUM_VOXELS = 5000
-_LARGEST_SHIFT_MM = 15.0
+_LARGEST_SHIFT_MM = 20.0
 _LARGEST_TURN_RAD = 0.15
 _MINIMUM_LIKENESS = 0.05
 
@@ -38,14 +39,16 @@ class ImageMatchStatus(StrEnum):
 class ImageMatch:
     """The refined alignment; the start, unchanged, unless `status` is ok.
 
-    `difference_mm` is how far the tumour's centre moved from where the start put it, `difference_rad` the turn;
-    both None unless the status is ok.
+    `difference_mm` is how far the tumour's centre moved from where the start put it, `difference_rad` the turn; they
+    and `covariance` are None unless the status is ok.
     """
 
     T_plan_check: Transform
     status: ImageMatchStatus
     difference_mm: float | None
     difference_rad: float | None
+    covariance: FloatArray | None
+    """6 × 6 (t [mm], ω [rad]) about the tumour's centre, in the planning CT's frame; by `image_covariance`."""
     reasons: tuple[str, ...]
 
 
@@ -85,27 +88,36 @@ def refine(
     at = np.round(plan_ct.indices(centre)).astype(int)
     moving = plan_ct.crop(at - reach, at + reach + 1)
     if int(mask.voxels.sum()) < _MINIMUM_VOXELS or min(moving.shape) < 4:
-        return ImageMatch(
+        return _no(
             T_plan_check_start,
             ImageMatchStatus.TOO_LITTLE_IMAGE,
-            None,
-            None,
-            (f"only {int(mask.voxels.sum())} voxels round the tumour are without metal, {_MINIMUM_VOXELS} needed",),
+            f"only {int(mask.voxels.sum())} voxels round the tumour are without metal, {_MINIMUM_VOXELS} needed",
         )
-    if float(np.std(_windowed(fixed)[mask.voxels > 0])) < 1.0 or float(np.std(_windowed(moving))) < 1.0:
-        return ImageMatch(
-            T_plan_check_start, ImageMatchStatus.NO_CONTRAST, None, None, ("the image round the tumour is uniform",)
-        )
+    fixed, moving = (image.with_voxels(_windowed(image)) for image in (fixed, moving))
+    if float(np.std(fixed.voxels[mask.voxels > 0])) < 1.0 or float(np.std(moving.voxels)) < 1.0:
+        return _no(T_plan_check_start, ImageMatchStatus.NO_CONTRAST, "the image round the tumour is uniform")
     refined, likeness = _optimised(fixed, moving, mask, T_plan_check_start, middle)
     shift = float(np.linalg.norm(refined.points(middle) - centre))
     turn = (refined @ T_plan_check_start.inverse()).angle_rad()
     if shift > _LARGEST_SHIFT_MM or turn > _LARGEST_TURN_RAD or likeness < _MINIMUM_LIKENESS:
-        reason = (
+        return _no(
+            T_plan_check_start,
+            ImageMatchStatus.DIVERGED,
             f"the image match went {shift:.1f} mm and {turn:.3f} rad from the start (limits {_LARGEST_SHIFT_MM:g} mm, "
-            f"{_LARGEST_TURN_RAD:g} rad), mutual information {likeness:.3f} (at least {_MINIMUM_LIKENESS:g})"
+            f"{_LARGEST_TURN_RAD:g} rad), mutual information {likeness:.3f} (at least {_MINIMUM_LIKENESS:g})",
         )
-        return ImageMatch(T_plan_check_start, ImageMatchStatus.DIVERGED, None, None, (reason,))
-    return ImageMatch(refined, ImageMatchStatus.OK, shift, turn, ())
+    covariance = match_covariance(fixed, moving, mask, refined, centre)
+    if covariance is None:
+        return _no(
+            T_plan_check_start,
+            ImageMatchStatus.NO_CONTRAST,
+            "the image round the tumour does not hold the match in every direction",
+        )
+    return ImageMatch(refined, ImageMatchStatus.OK, shift, turn, covariance, ())
+
+
+def _no(start: Transform, status: ImageMatchStatus, reason: str) -> ImageMatch:
+    return ImageMatch(start, status, None, None, None, (reason,))
 
 
 def _windowed(volume: Volume) -> NDArray[np.float32]:
@@ -159,7 +171,7 @@ def _optimised(
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
-        method.Execute(to_sitk(fixed.with_voxels(_windowed(fixed))), to_sitk(moving.with_voxels(_windowed(moving))))
+        method.Execute(to_sitk(fixed), to_sitk(moving))
         likeness = -float(method.GetMetricValue())
     except RuntimeError:  # the images came apart: too few samples overlap
         return start, 0.0

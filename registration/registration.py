@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from kinematics.arrays import Mat3, Mat6, Vec3
+from kinematics.arrays import FloatArray, Mat3, Mat6, Vec3
 from kinematics.frames import AS_MATRIX, Transform, matrix_reader
 from kinematics.value import Value
+from registration.accuracy import point_covariance, radial_p95
 from registration.budget import ErrorBudget
+from registration.fle import FleEstimate
+from registration.next_marker import NextMarker
+from registration.sources import FOLLOWING
 
 
 class FiducialResult(Value):
@@ -23,6 +27,12 @@ class FiducialResult(Value):
     """Whether the tracker reported it (matched)."""
     residual_mm: float | None
     """Distance of the fitted from the tracked centre; None when not tracked."""
+    leave_one_out_mm: float | None = None
+    """Distance of the tracked centre from where all the others put it; None when they leave that free."""
+    leave_one_out_p95_mm: float | None = None
+    """What 95 % of such distances stay below while the stated errors are true."""
+    chance: float | None = None
+    """Of being at least as unlikely there, under the stated errors."""
 
 
 class TrePrediction(Value):
@@ -30,6 +40,28 @@ class TrePrediction(Value):
 
     tumour: float
     entry_region: float
+
+
+class Shares(Value):
+    """What each source has of the variance of the registration proper [%], at the tumour and at the worst entry."""
+
+    tumour: dict[str, float]
+    entry_region: dict[str, float]
+
+
+class SkinAgreement(Value):
+    """A tracked scan of the skin, registered from where the fiducials put it: a second opinion on the same patient."""
+
+    status: str
+    reasons: tuple[str, ...]
+    points: int
+    inliers_percent: float
+    """Of the scan, on the skin."""
+    rms_mm: float | None
+    difference_mm: float | None
+    """At the tumour, scan against fiducials; None when the scan gave no answer."""
+    p95_mm: float | None
+    """Predicted 95 % error of the scan's own registration at the tumour."""
 
 
 class Registration(Value):
@@ -45,11 +77,47 @@ class Registration(Value):
     reasons: tuple[str, ...]
     """Why it was refused (or warnings when accepted)."""
     fre_mm: float
+    fre_expected_mm: float | None = None
+    """Rms that the stated errors let expect of the residuals."""
+    fre_chance: float | None = None
+    """Of an FRE at least as large, under the stated errors."""
+    misfit_chance: float | None = None
+    """Of residuals at least as large, each weighed by its own stated error: what is tested."""
     tre_p95_mm: TrePrediction
+    worst_entry_ct_mm: Vec3 | None = None
+    """The point of the entry region with the largest predicted error."""
+    shares: Shares | None = None
+    fle_mm: FleEstimate | None = None
+    """Localisation error (CT and tracker together) as the residuals show it; axes are the CT's."""
+    suspects: tuple[str, ...] = ()
+    """Fiducials one of which is wrong, the likeliest first."""
+    next_marker: NextMarker | None = None
+    """What would help most, where the predicted error is above the ideal."""
     covariance: Mat6
     covariance_point_ct_mm: Vec3
     covariance_sources: dict[str, Mat6]
     fiducials: tuple[FiducialResult, ...]
     decoys_tracker_mm: tuple[Vec3, ...] = Field(default=())
     """Tracked points that no fiducial explains, in the tracker's frame."""
+    skin: SkinAgreement | None = None
+    """What a scan of the skin says of it, where there is one."""
     budget: ErrorBudget
+
+    def covariance_at(self, point_ct_mm: Any, *, following: bool = True) -> FloatArray:
+        """Return the 3 × 3 covariance [mm²] of the error with which the robot finds a point, along the CT's axes.
+
+        Args:
+            point_ct_mm: Any point, frame `ct`, shape (3,).
+            following: With the arm's error, which follows in every motion; without it, the registration proper.
+        """
+        matrix = self.covariance
+        if not following:
+            matrix = matrix - sum(m for name, m in self.covariance_sources.items() if name in FOLLOWING)
+        turn = self.T_robot_ct.rotation
+        pivot, point = self.T_robot_ct.points(self.covariance_point_ct_mm), self.T_robot_ct.points(point_ct_mm)
+        found: FloatArray = turn.T @ point_covariance(matrix, pivot, point) @ turn
+        return found
+
+    def tre_p95_at(self, point_ct_mm: Any) -> float:
+        """Return the predicted 95 % error [mm] of the registration proper at a point, frame `ct`, shape (3,)."""
+        return radial_p95(self.covariance_at(point_ct_mm, following=False))

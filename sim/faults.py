@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
-
-from registration.tracking.port import Tracker, TrackerSample
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,55 @@ class TrackerStale:
     age_s: float
 
 
-Fault = GateCloses | ForceSpike | TrackerStale
+@dataclass(frozen=True)
+class TrackerFrozen:
+    """From this time on the tracker repeats one measurement under new time stamps."""
+
+    at_s: float
 
 
-class StaleTracker:
-    """A tracker whose samples carry an old time."""
+@dataclass(frozen=True)
+class CameraBumped:
+    """At this time the tracker itself moves: shift and turn in its own frame, about its origin."""
 
-    def __init__(self, tracker: Tracker, age_s: float, clock: Callable[[], float]) -> None:
-        self._tracker, self._age_s, self._clock = tracker, age_s, clock
+    at_s: float
+    shift_tracker_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    turn_tracker_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
-    def sample(self) -> TrackerSample:
-        """Return a sample as old as the fault says."""
-        return TrackerSample(self._clock() - self._age_s, self._tracker.sample().points_tracker_mm)
+
+@dataclass(frozen=True)
+class TableMoved:
+    """At this time the table moves with all that lies on it, by a shift along the axes of the robot."""
+
+    at_s: float
+    shift_robot_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class RobotBumped:
+    """At this time the robot's base moves, by a shift along its axes."""
+
+    at_s: float
+    shift_robot_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class PatientShifted:
+    """At this time the patient slides on the table, by a shift along the axes of the CT."""
+
+    at_s: float
+    shift_ct_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class MarkerHidden:
+    """In this time something stands before a body (`reference`, `arm`), or before all single markers (`fiducials`)."""
+
+    name: str
+    at_s: float = 0.0
+    until_s: float = math.inf
+
+
+TrackerFault = TrackerStale | TrackerFrozen | CameraBumped | TableMoved | RobotBumped | PatientShifted | MarkerHidden
+"""Faults that only the tracker sees. What moves a patient moves nothing under a needle: see `sim.faulty_tracker`."""
+Fault = GateCloses | ForceSpike | TrackerFault

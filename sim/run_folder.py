@@ -64,6 +64,11 @@ class RunFolder:
         """Simulator truth, kept apart: read by the simulated suite and scanner, and printed beside the verdict."""
         return self["sim"] / "truth.json"
 
+    @property
+    def scene(self) -> Path:
+        """What the tracker saw when the registration was made; absent where it shows no body on the table."""
+        return self["scene.json"]
+
     def timing(self) -> dict[str, float]:
         """Return the seconds that each step took so far."""
         path = self["timing.json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import TypeVar
@@ -16,17 +17,18 @@ from guidance.case.pictures import vessel_pictures
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.procedure.execution import Execution
 from guidance.procedure.journal import Journal
-from guidance.report.dicom_export import write_dicom
+from guidance.report.dicom.export import write_dicom
 from guidance.report.inputs import ReportInputs
 from guidance.report.pdf import write_pdf
 from guidance.report.report import write_report
 from guidance.verification.judge import field_as_placed
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
-from kinematics.errors import StorageError
+from kinematics.errors import InvalidInputError, StorageError
 from kinematics.value import Value
 from registration.images.volume import Volume, read_image
 from registration.registration import Registration
+from sim.registration_inputs import FOUND
 from sim.run_folder import RunFolder
 from sim.steps import SimulatedProcedure
 
@@ -75,6 +77,7 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
         version=procedure.settings.version,
         placed_curve=result.coverage.curve if result is not None and verdict is not None else (),
         refusal=refusal,
+        registration_told=_told(folder),
     )
     path = write_report(folder.path, inputs)
     tell("report", 0.6)
@@ -87,10 +90,13 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
         write_dicom(
             folder["dicom"],
             case=procedure.case,
+            planning_ct=procedure.planning_ct,
+            registration=inputs.registration,
             check_ct=check_ct,
+            placement=placement,
             lesion=None if lesion is None else _zone(lesion, inputs.threshold_v_per_cm),
         )
-    except StorageError as error:
+    except (StorageError, InvalidInputError) as error:
         notes.append(f"dicom/ was not written: {error}")
     tell("report", 1.0)
     folder.add_timing(report_s=time.perf_counter() - begun)
@@ -112,6 +118,13 @@ def field_of_run(
 
 def _optional(kind: type[V], path: Path) -> V | None:
     return kind.load(path) if path.exists() else None
+
+
+def _told(folder: RunFolder) -> dict[str, str]:
+    """Where the registration's inputs came from, as far as a person gave them."""
+    path = folder["registration_inputs.json"]
+    told: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    return {what: source for what, source in told.items() if source != FOUND.get(what)}
 
 
 def _journal_rows(folder: RunFolder) -> tuple[dict[str, object], ...]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from guidance.case.case import Case
 from guidance.case.checks import check_case
+from guidance.case.marker_places import marker_places_mm
 from guidance.case.store import load_case
 from guidance.case.target import entry_region_mm, target_centroid_mm
 from guidance.planning.plan import Plan, PlanStatus
@@ -37,7 +38,13 @@ from registration.chain import register as register_chain
 from registration.fiducials import find_spheres
 from registration.images.volume import Volume, read_image, write_image
 from registration.registration import Registration
+from registration.surface.agreement import with_skin
+from registration.surface.skin import skin_surface
+from registration.tracking.port import REFERENCE
+from registration.tracking.scene import TrackedScene
 from sim.beside_truth import with_truth
+from sim.registered import save_markups, scene_of
+from sim.registration_inputs import RegistrationInputs, refuse_turned
 from sim.run_folder import RunFolder, RunSettings
 from sim.scanner import check_scan, planning_scan
 from sim.suite import Suite
@@ -154,34 +161,74 @@ class SimulatedProcedure:
                 remedy="start a new run (needlework start)",
             )
 
-    def register(self) -> Registration:
+    def register(self, given: RegistrationInputs | None = None) -> Registration:
         """Find the fiducials in the CT, match and fit the tracked ones, predict the error; save `registration.json`.
+
+        Beside it, `registration_inputs.json` says where the points came from, and `fiducials.mrk.json` shows the
+        spheres that were found in Slicer. Marks of a person leave that file alone: they may stand in it.
+        `scene.json` keeps what the tracker saw, so that a later motion shows; without a body on the table in view there
+        is none, and nothing can be executed on this registration.
+
+        Args:
+            given: What a person gives in place of the suite's own.
 
         Raises:
             InvalidInputError: The execution of this run has begun.
-            RefusedError: No transform can be had (too few, collinear or ambiguous fiducials).
+            RefusedError: No transform can be had (a bad state of the tracker, too few, collinear or ambiguous
+                fiducials), the patient would lie turned, or robot and tracker do not stand as they were calibrated.
         """
         self._refuse_once_executed("register")
+        given = given or RegistrationInputs()
         with self._timed("register"):
-            spheres = find_spheres(self.planning_ct, self.settings.suite.fiducials.diameter_mm)
+            spheres = given.spheres
+            if spheres is None:
+                spheres = find_spheres(self.planning_ct, self.settings.suite.fiducials.diameter_mm)
             self.progress("register", 0.6)
+            tracked = (given.tracker or self.suite.tracker).sample()
+            T_robot_tracker = given.T_robot_tracker or self.suite.T_robot_tracker_estimated()
             registration = register_chain(
                 spheres=spheres,
-                tracked=self.suite.tracker.sample(),
+                tracked=tracked,
                 now_s=self.suite.clock.now_s(),
-                T_robot_tracker=self.suite.T_robot_tracker_estimated(),
+                T_robot_tracker=T_robot_tracker,
                 tumour_ct_mm=target_centroid_mm(self.case),
                 entry_region_ct_mm=entry_region_mm(self.case),
                 budget=self.settings.budget,
                 limit_p95_mm=self.protocol.registration_p95_max_mm,
+                measured=given.measured,
+                marker_places_ct_mm=lambda: marker_places_mm(self.case, self.settings.suite.fiducials),
             )
+            refuse_turned(registration)
+            if given.skin_scan is not None:
+                skin = skin_surface(self.case.ct, self.case.body)
+                registration = with_skin(registration, skin, given.skin_scan, T_robot_tracker)
+            scene = scene_of(tracked, registration, T_robot_tracker, self.suite.T_robot_arm_by_encoders())
             registration.save(self.folder["registration.json"])
+            self.folder.write_json("registration_inputs.json", given.told)
+            if given.spheres is None:
+                save_markups(registration, self.folder["fiducials.mrk.json"])
+            self.folder.scene.unlink(missing_ok=True)  # an older one belongs to an older registration
+            if scene is not None:
+                scene.save(self.folder.scene)
         return registration
 
     @property
     def registration(self) -> Registration:
         """The saved registration."""
         return Registration.load(self.folder["registration.json"])
+
+    @property
+    def scene(self) -> TrackedScene:
+        """What the tracker saw at registration. Raises RefusedError where it showed no body on the table."""
+        if not self.folder.scene.exists():
+            raise RefusedError(
+                "execute",
+                (
+                    f"the registration was made without the body '{REFERENCE}' on the table in view, so a motion of "
+                    "the patient would not show: register again with it in view",
+                ),
+            )
+        return TrackedScene.load(self.folder.scene)
 
     def plan(self) -> Plan:
         """Search for an array; save `plan.json`, whether there is a plan or the reasons why there is none.
@@ -266,6 +313,7 @@ class SimulatedProcedure:
                     arm=self.suite.arm,
                     gate=self.suite.gate,
                     clock=self.suite.clock,
+                    reference=self.suite.reference(self.scene),
                     journal=journal,
                     setpoints=setpoints,
                     progress=self._part("execute"),
@@ -340,7 +388,9 @@ class SimulatedProcedure:
             plan = self.saved_plan
             suite, budget = self.settings.suite, self.settings.budget
             looking, judging = self._part("verify", 0.0, 0.7), self._part("verify", 0.7, 1.0)
-            placement = measure(check_ct, self.planning_ct, plan, self.case, suite=suite, progress=looking)
+            placement = measure(
+                check_ct, self.planning_ct, plan, self.case, suite=suite, budget=self.settings.budget, progress=looking
+            )
             verdict = judge(
                 plan, placement, self.case, budget, self.protocol, judging, approved_sha256=self._approved_sha256()
             )

@@ -8,27 +8,33 @@ from pathlib import Path
 import numpy as np
 
 from guidance.case.case import Case
+from guidance.procedure.reference import TrackedReference
 from guidance.scene import SuiteDescription
 from kinematics.arm_model import load_lbr
 from kinematics.errors import InvalidInputError
+from kinematics.forward import flange_pose
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
 from registration.tracking.port import Tracker
+from registration.tracking.scene import TrackedScene
 from sim.arm import KinematicArm, MujocoArm
 from sim.arm_memory import ArmMemory
 from sim.arm_truth import perturbed
 from sim.bedside import Bedside
 from sim.breathing import Breathing
 from sim.clock import SimulatedClock
-from sim.faults import Fault, StaleTracker, TrackerStale
+from sim.faults import Fault
+from sim.faulty_tracker import FaultyTracker
 from sim.gate import SimulatedGate
 from sim.patient import make_patient
-from sim.tracker import SimulatedTracker, calibrated
+from sim.tracker import Bodies, SimulatedTracker, calibrated
 from sim.truth import NeedleTruth, PatientTruth, ProcedureTruth
 
 TRACKER_STREAM = 4
 CALIBRATION_STREAM = 5
 ARM_STREAM = 6
+BODY_STREAM = 7
+REFERENCE_STREAMS = (8, 9)
 FIDELITIES = ("physics", "fast")
 
 
@@ -79,12 +85,30 @@ class Suite:
     @cached_property
     def tracker(self) -> Tracker:
         """The tracker, behind its port."""
+        return self._tracker(None, np.random.default_rng([self.seed, BODY_STREAM]))
+
+    def _tracker(self, noise: np.random.Generator | None, on_bodies: np.random.Generator) -> Tracker:
         rng = np.random.default_rng([self.seed, TRACKER_STREAM])
-        tracker = SimulatedTracker(self.patient, self.budget, rng, clock=self.clock.now_s)
-        for fault in self._faults:
-            if isinstance(fault, TrackerStale):
-                return StaleTracker(tracker, fault.age_s, self.clock.now_s)
-        return tracker
+        bodies = Bodies(on_bodies, self._T_robot_arm)
+        tracker = SimulatedTracker(self.patient, self.budget, rng, clock=self.clock.now_s, bodies=bodies, noise=noise)
+        return FaultyTracker(tracker, self._faults, self.patient, self.clock.now_s) if self._faults else tracker
+
+    def _T_robot_arm(self) -> Transform:
+        """Return where the body on the flange truly is."""
+        return Transform(to="robot", from_="flange", matrix=self.arm.true_flange()) @ self.description.T_flange_arm
+
+    def T_robot_arm_by_encoders(self) -> Transform:
+        """Return where the encoders put the body on the flange."""
+        flange = flange_pose(load_lbr(), self.arm.q_rad())
+        return Transform(to="robot", from_="flange", matrix=flange) @ self.description.T_flange_arm
+
+    def reference(self, scene: TrackedScene) -> TrackedReference:
+        """Return the patient reference for what was seen at registration.
+
+        Its noise is a stream of its own: an execution does not depend on how often the tracker was asked before.
+        """
+        streams = (np.random.default_rng([self.seed, stream]) for stream in REFERENCE_STREAMS)
+        return TrackedReference(self._tracker(*streams), self.clock, scene, self.description)
 
     def T_robot_tracker_estimated(self) -> Transform:
         """Return the robot–tracker calibration that the suite believes: the truth with an error of the budget."""

@@ -26,6 +26,7 @@ from kinematics.value import Value
 from registration.budget import ErrorBudget
 from registration.chain import register
 from registration.fiducials import find_spheres
+from registration.tracking.scene import TrackedScene
 from sim.beside_truth import finder_errors, registration_error_mm, with_truth
 from sim.scanner import check_scan, planning_scan
 from sim.steps import CHECK_SCAN_STREAM, PLANNING_SCAN_STREAM
@@ -105,11 +106,12 @@ def _trial(
     planning_ct = planning_scan(case, suite.patient, description, np.random.default_rng([seed, PLANNING_SCAN_STREAM]))
     lap("planning_scan")
     tumour = target_centroid_mm(case)
+    tracked, T_robot_tracker = suite.tracker.sample(), suite.T_robot_tracker_estimated()
     registration = register(
         spheres=find_spheres(planning_ct, description.fiducials.diameter_mm),
-        tracked=suite.tracker.sample(),
+        tracked=tracked,
         now_s=suite.clock.now_s(),
-        T_robot_tracker=suite.T_robot_tracker_estimated(),
+        T_robot_tracker=T_robot_tracker,
         tumour_ct_mm=tumour,
         entry_region_ct_mm=entry_region_mm(case),
         budget=budget,
@@ -130,6 +132,7 @@ def _trial(
             arm=suite.arm,
             gate=suite.gate,
             clock=suite.clock,
+            reference=suite.reference(TrackedScene.of(tracked, registration, T_robot_tracker)),
             journal=journal,
         )
     lap("execute")
@@ -138,7 +141,7 @@ def _trial(
     truth = suite.truth()
     image = check_scan(case, truth, description, np.random.default_rng([seed, CHECK_SCAN_STREAM]))
     lap("check_scan")
-    placement = measure(image, planning_ct, placed, case, suite=description)
+    placement = measure(image, planning_ct, placed, case, suite=description, budget=budget)
     lap("measure")
     verdict = judge(placed, placement, case, budget, protocol, approved_sha256=execution.plan_sha256)
     verdict = with_truth(verdict, placed, placement, truth, case)

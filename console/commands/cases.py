@@ -1,7 +1,9 @@
-"""The case commands: fetch, phantom, import."""
+"""The case commands: fetch, phantom, import, series."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from console.progress import Bars
@@ -60,6 +62,8 @@ def import_images(
     roles: Path,
     answers: Path | None,
     target: str,
+    series: str | None,
+    orientation_confirmed_by: str | None,
     out: Path | None,
     as_json: bool,
 ) -> int:
@@ -67,6 +71,27 @@ def import_images(
     from guidance.case.importing import import_case
 
     folder = out or case_folder(name)
-    case = import_case(name, ct, labels, roles, target, answers)
+    case = import_case(
+        name, ct, labels, roles, target, answers, series=series, orientation_confirmed_by=orientation_confirmed_by
+    )
     save_case(case, folder)
     return _show(case, folder, as_json)
+
+
+def show_series(folder: Path, as_json: bool) -> int:
+    """List the series of a DICOM folder."""
+    from registration.images.dicom_series import list_series
+
+    found = list_series(folder)
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=2, default=str))
+        return 0
+    print(f"{len(found)} series in {folder}" + ("; choose one with --series UID" if len(found) > 1 else ""))
+    for one in found:
+        print(f"{one.uid}  {one.modality}  {one.description or 'no description'}  {len(one.files)} files")
+        if one.size is not None and one.spacing_mm is not None:
+            size, spacing = (" x ".join(map(str, v)) for v in (one.size, [f"{s:.4g}" for s in one.spacing_mm]))
+            print(f"  {size} voxels of {spacing} mm")
+        if one.problem is not None:
+            print(f"  cannot be read as a CT: {one.problem}")
+    return 0

@@ -17,7 +17,6 @@ from guidance.procedure.execution import Execution
 from guidance.verification.verdict import Verdict
 from kinematics.errors import InvalidInputError, RefusedError
 from kinematics.value import Value
-from registration.registration import Registration
 from sim.run_folder import RunSettings
 from sim.run_report import write_reports
 from sim.steps import SimulatedProcedure
@@ -96,8 +95,6 @@ def _summary(procedure: SimulatedProcedure, verdict: Verdict, seconds: float) ->
 def _show(value: Value, as_json: bool, procedure: SimulatedProcedure) -> None:
     if as_json:
         print(value.canonical_json(), end="")
-    elif isinstance(value, Registration):
-        show_registration(value)
     elif isinstance(value, Plan):
         show_plan(value)
     elif isinstance(value, Execution):
@@ -107,23 +104,15 @@ def _show(value: Value, as_json: bool, procedure: SimulatedProcedure) -> None:
 
 
 def step(name: str, run: Path, as_json: bool) -> int:
-    """Do one step of a run folder: register, plan or execute.
+    """Do one step of a run folder: plan or execute.
 
     Raises:
         RefusedError: The step's answer is no; what it found is saved all the same.
     """
     with Bars() as bars:
         procedure = SimulatedProcedure(run, bars.progress)
-        value: Registration | Plan | Execution
-        if name == "register":
-            value = procedure.register()
-        elif name == "plan":
-            value = procedure.plan()
-        else:
-            value = procedure.execute()
+        value: Plan | Execution = procedure.plan() if name == "plan" else procedure.execute()
     _show(value, as_json, procedure)
-    if isinstance(value, Registration) and not value.accepted:
-        raise RefusedError("register", value.reasons)
     if isinstance(value, Plan) and value.status is not PlanStatus.OK:
         raise RefusedError("plan", value.reasons)
     if isinstance(value, Execution) and not value.completed:
@@ -162,10 +151,11 @@ def verify_run(run: Path, ct: Path | None, series: str | None, as_json: bool) ->
 
 
 def _verify_external(procedure: SimulatedProcedure, ct: Path, series: str | None) -> Verdict:
-    from registration.images.dicom_series import read_series
-    from registration.images.volume import read_image
+    from registration.images.ct import read_ct
 
-    image = read_series(ct, series, frame="check") if ct.is_dir() else read_image(ct, frame="check")
+    image = read_ct(ct, series, frame="check")
+    for note in image.notes:
+        print(f"note: {note}", file=sys.stderr)
     placement, verdict = procedure.judge_image(image)
     folder = procedure.folder["external"] / image.sha256()[:12]
     placement.save(folder / "placement.json")

@@ -7,6 +7,7 @@ import numpy as np
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
 from guidance.case.target import target_points_mm
+from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
 
@@ -53,13 +54,23 @@ def check_same_grid(ct: Volume, other: Volume, what: str) -> None:
     """Refuse an image that does not lie on the grid of the CT (0.1 mm at the corners)."""
     if ct.same_grid(other, 0.1):
         return
+    first, last = (float(np.linalg.norm(a - b)) for a, b in zip(_ends_mm(ct), _ends_mm(other), strict=True))
     raise InvalidInputError(
-        f"{what} do not lie on the grid of the CT",
-        value=f"shape {other.shape}, spacing {other.spacing_mm.round(3).tolist()} mm",
-        limit=f"shape {ct.shape}, spacing {ct.spacing_mm.round(3).tolist()} mm, corners within 0.1 mm",
+        f"{what} do not lie on the grid of the CT: first voxels {first:.2f} mm apart, last voxels {last:.2f} mm",
+        value=f"shape {other.shape}, spacing {other.spacing_mm.round(3).tolist()} mm, origin {_origin(other)} mm",
+        limit=f"shape {ct.shape}, spacing {ct.spacing_mm.round(3).tolist()} mm, origin {_origin(ct)} mm, "
+        "corners within 0.1 mm",
         file=other.file,
         remedy="resample them to the CT by their geometry (nearest neighbour), and import again",
     )
+
+
+def _ends_mm(volume: Volume) -> FloatArray:
+    return volume.points_mm([(0, 0, 0), [n - 1 for n in volume.shape]])
+
+
+def _origin(volume: Volume) -> list[float]:
+    return [round(float(v), 2) for v in volume.affine[:3, 3]]
 
 
 def _check_inside(case: Case, points_mm: np.ndarray) -> None:

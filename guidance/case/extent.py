@@ -6,19 +6,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidance.case.case import Case
+from guidance.case.policy import PolicyKind
 from kinematics.arrays import FloatArray
 
 SKIN_LAYER_MM = 30.0
 """Along a needle from the skin: the fat under it need not be labelled, in slices that are."""
+UNKNOWN = "unknown"
+"""The structure of what lies outside the labels' own extent, where an import found some."""
 
 
 def labelled_span(case: Case) -> NDArray[np.int64] | None:
     """Return the first and last voxel along each image axis of all labels but the target's, shape (3, 2).
 
+    What is unknown is no label, unless the table of roles allowed needles in it.
+
     None when nothing but the target is labelled.
     """
     target = case.description.structure(case.description.target).label
     others = (case.labels.voxels != 0) & (case.labels.voxels != target)
+    for structure in case.description.structures:
+        if structure.name == UNKNOWN and structure.policy.kind is PolicyKind.FORBIDDEN:
+            others &= case.labels.voxels != structure.label
     hits = [np.flatnonzero(others.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     if len(hits[0]) == 0:
         return None

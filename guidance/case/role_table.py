@@ -1,7 +1,8 @@
 """The table of roles: which label is which structure, what a needle may do to it, how it conducts.
 
-A CSV file with the columns `id,name,policy,clearance_mm,price,tissue`; `id` and `name` are required, an empty cell or a
-missing column takes the default of `guidance.case.roles`.
+A CSV file with the columns `id,name,policy,clearance_mm,price,tissue`; `name` is required, and `id` where the labels
+have no names of their own (a label image). An empty cell or a missing column takes the default of
+`guidance.case.roles`. Which label a row means is decided in `guidance.case.role_match`.
 """
 
 from __future__ import annotations
@@ -15,19 +16,26 @@ from guidance.case.case import Structure, Tissue
 from guidance.case.policy import Policy, PolicyKind
 from guidance.case.roles import CLEARANCE_MM, PRICES, policy_of, tissue_of
 from kinematics.errors import InvalidInputError
+from registration.labels.label_set import LARGEST_LABEL
 
 COLUMNS = ("id", "name", "policy", "clearance_mm", "price", "tissue")
-REQUIRED = ("id", "name")
+REQUIRED = ("name",)
 DEFAULT_PRICE = 1.0
-LARGEST_LABEL = 65535
 
 
 @dataclass(frozen=True)
 class RoleRow:
-    """One structure, and the line of the file that it stands in (the header is line 1)."""
+    """One row: `line` is that of the file (the header is line 1), `label` the id where one is given."""
 
     line: int
-    structure: Structure
+    label: int | None
+    name: str
+    policy: Policy
+    tissue: Tissue
+
+    def structure(self, label: int, derived: str | None = None) -> Structure:
+        """Return the structure of this row, with its number in the label image."""
+        return Structure(name=self.name, label=label, policy=self.policy, tissue=self.tissue, derived=derived)
 
 
 def read_roles(path: Path, target: str) -> tuple[RoleRow, ...]:
@@ -38,18 +46,16 @@ def read_roles(path: Path, target: str) -> tuple[RoleRow, ...]:
         target: Name of the tumour's structure: free and tumour tissue by default, whatever it is called.
 
     Raises:
-        InvalidInputError: Missing or unreadable file, wrong columns, an id or name that is missing, doubled or out of
-            range, an unknown policy or tissue, a number that is none or negative; names file, row and value.
+        InvalidInputError: Missing or unreadable file, wrong columns, a name that is missing, an id or name that is
+            doubled, an id out of range, an unknown policy or tissue, a number that is none or negative; names file,
+            row and value.
     """
     rows: list[RoleRow] = []
     for line, cells in _cells(path):
-        row = RoleRow(line, _structure(cells, path, line, target))
+        row = _row(cells, path, line, target)
         for other in rows:
-            for what, ours, theirs in (
-                ("id", row.structure.label, other.structure.label),
-                ("name", row.structure.name, other.structure.name),
-            ):
-                if ours == theirs:
+            for what, ours, theirs in (("id", row.label, other.label), ("name", row.name, other.name)):
+                if ours == theirs and ours is not None:
                     raise _wrong(f"the {what} stands in row {other.line} already", path, line, ours, "keep one of them")
         rows.append(row)
     if not rows:
@@ -97,12 +103,12 @@ def _check_header(header: list[str], path: Path) -> None:
             value=",".join(header),
             limit=",".join(COLUMNS),
             file=f"{path}, row 1",
-            remedy="name the columns so, separated by commas; all but id and name may be left out",
+            remedy="name the columns so, separated by commas; all but the name may be left out",
         )
 
 
-def _structure(cells: dict[str, str], path: Path, line: int, target: str) -> Structure:
-    label = _label(cells["id"], path, line)
+def _row(cells: dict[str, str], path: Path, line: int, target: str) -> RoleRow:
+    label = _label(cells.get("id", ""), path, line)
     name = cells["name"]
     if not name:
         raise _wrong("the structure has no name", path, line, None, "give it one")
@@ -113,10 +119,12 @@ def _structure(cells: dict[str, str], path: Path, line: int, target: str) -> Str
         if word not in set(Tissue):
             raise _wrong("there is no such tissue", path, line, word, "use one of " + ", ".join(Tissue))
         tissue = Tissue(word)
-    return Structure(name=name, label=label, policy=policy, tissue=tissue)
+    return RoleRow(line, label, name, policy, tissue)
 
 
-def _label(text: str, path: Path, line: int) -> int:
+def _label(text: str, path: Path, line: int) -> int | None:
+    if not text:
+        return None
     if not text.isdecimal() or not 1 <= int(text) <= LARGEST_LABEL:
         raise _wrong("an id is a whole number from 1 to 65535", path, line, text, "give the label's number")
     return int(text)

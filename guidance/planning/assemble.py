@@ -117,6 +117,7 @@ class Assembly:
                     crossed=crossed_mm(self.case, tip, out, depth),
                     hit_probability=float(single[n]),
                     tre_p95_mm=risk.tip_p95_mm(self.model, tip_grid, axis, depth),
+                    entry_p95_mm=risk.entry_p95_mm(self.model, tip_grid - depth * axis),
                 )
             )
         return tuple(found)

@@ -46,6 +46,8 @@ class PlannedElectrode(Value):
     """That the shaft's surface touches any forbidden structure."""
     tre_p95_mm: float
     """Predicted 95 % error of the tip, all sources."""
+    entry_p95_mm: float | None = None
+    """Predicted 95 % error of the shaft where it passes the skin, all sources."""
 
 
 class PlannedPair(Value):

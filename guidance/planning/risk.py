@@ -98,6 +98,15 @@ def tip_p95_mm(model: ErrorModel, tip_mm: FloatArray, axis: FloatArray, depth_mm
     return radial_p95(tip_covariance(model, tip_mm, axis, depth_mm))
 
 
+def entry_p95_mm(model: ErrorModel, entry_mm: FloatArray) -> float:
+    """Return the predicted 95 % error [mm] of the shaft where it passes the skin, frame `grid`.
+
+    The registration and the arm are all there is: bending, and what breathing moves across the needle, grow from
+    nothing at the skin, and what it moves along the needle does not shift where the shaft passes.
+    """
+    return radial_p95(point_covariance(model.covariance, model.pivot_mm, entry_mm))
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _hits(
     touch: Any,

@@ -10,8 +10,9 @@ from guidance.procedure.execution import Execution, NeedleStatus
 from guidance.procedure.inserter import Inserter
 from guidance.procedure.interlocks import broken
 from guidance.procedure.journal import Journal
-from guidance.procedure.ports import ArmPort, Clock, GatePort
+from guidance.procedure.ports import ArmPort, Clock, GatePort, ReferencePort
 from guidance.procedure.recovery import Recovery
+from guidance.procedure.reference import settled
 from guidance.procedure.resume import standing
 from guidance.procedure.setpoints import SetpointLog
 from guidance.procedure.stepper import Stepper
@@ -33,6 +34,7 @@ def execute(
     arm: ArmPort,
     gate: GatePort,
     clock: Clock,
+    reference: ReferencePort,
     journal: Journal,
     setpoints: SetpointLog | None = None,
     progress: Progress | None = None,
@@ -52,6 +54,8 @@ def execute(
         arm: The arm with gripper and force sensor.
         gate: The breathing gate.
         clock: Time.
+        reference: What sees whether patient and robot stand as registered: asked before anything moves, before each
+            needle, and in each approach. A motion is a latched stop; a reference that is lost is waited for.
         journal: Empty, or of this plan.
         setpoints: Where the last setpoints are kept; None keeps none for the caller.
         progress: Called with the stage and the fraction done.
@@ -62,7 +66,12 @@ def execute(
         InvalidInputError: The journal is damaged, or the arm's control period is too long.
         StorageError: The journal cannot be written; nothing moves that it does not hold.
     """
-    reasons = broken(plan, approved_sha256, registration, case, suite)
+    watched = settled(
+        lambda: reference.look(arm.q_rad(), still=gate.state().open),
+        clock.now_s,
+        lambda: clock.wait_s(arm.control_period_s),
+    )
+    reasons = broken(plan, approved_sha256, registration, case, suite, watched)
     if reasons:
         raise RefusedError("execute", reasons)
     if arm.control_period_s > LONGEST_PERIOD_S:
@@ -71,7 +80,7 @@ def execute(
         )
     before = standing(journal, approved_sha256)
     log = setpoints if setpoints is not None else SetpointLog()
-    stepper = Stepper(plan, approved_sha256, registration, suite, case, arm, gate, clock, journal, log)
+    stepper = Stepper(plan, approved_sha256, registration, suite, case, arm, gate, clock, journal, log, reference)
     recovery = Recovery(stepper, before.arm, [n.id for n in before.needles])
     inserter = Inserter(stepper)
     begun = clock.now_s()

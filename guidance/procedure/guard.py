@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NoReturn
 
 import numpy as np
 
@@ -198,6 +199,11 @@ class Guard:
         """
         self._on_line(Phase.APPROACH if needle_held else Phase.RETRACT, self._tip_pose(q_rad))
         self._phase = Phase.RETRACT
+
+    def stop(self, stop: SafetyStop) -> NoReturn:
+        """Latch a stop that was found beside the setpoints, and raise it; one that is latched already stays."""
+        self._latched = self._latched or stop
+        raise self._latched
 
     def clear(self, operator: str) -> None:
         """Clear the latch, as the named act of an operator. Raises InvalidInputError without a name."""

@@ -73,6 +73,7 @@ class Inserter:
     def _driven(self, needle: Needle) -> NeedleExecution:
         steps = {step.kind: step for step in needle_steps(needle.electrode.depth_mm, self.stepper.suite)}
         for kind in (StepKind.LOAD, StepKind.TRANSFER):
+            self.stepper.seen_in_place()
             self.do(steps[kind], needle)
         self._enter(needle, steps)
         record = self._release(needle)
@@ -81,7 +82,9 @@ class Inserter:
         return record
 
     def _enter(self, needle: Needle, steps: dict[StepKind, Step]) -> None:
-        """Approach and insert in one gate; where it closes above the skin, back off and wait for the next one."""
+        """Approach and insert in one gate; where it closes above the skin, or the patient reference is lost, back off
+        and wait for the next one.
+        """
         for _ in range(APPROACH_TRIES):
             self.do(steps[StepKind.WAIT_GATE], needle)
             if self.do(steps[StepKind.APPROACH], needle) is Decision.MOVE:
@@ -89,9 +92,12 @@ class Inserter:
                 if self.do(steps[StepKind.INSERT], needle) is Decision.MOVE:
                     return
             self.do(back_off_step(self.stepper.suite), needle)
-        raise Ended(
-            NeedleStatus.NOT_STARTED, f"the breathing gate closed in each of {APPROACH_TRIES} approaches to the skin"
+            self.motion.look_at_rest()  # someone who walks through the camera's view has gone in two seconds
+        seen = self.motion.watched
+        why = (
+            f"the patient reference was lost ({'; '.join(seen.reasons)})" if seen.lost else "the breathing gate closed"
         )
+        raise Ended(NeedleStatus.NOT_STARTED, f"{why} in each of {APPROACH_TRIES} approaches to the skin")
 
     def _release(self, needle: Needle) -> NeedleExecution:
         """Let go at full depth, and wait for the fingers to be open."""

@@ -14,6 +14,7 @@ from guidance.procedure.steps import (
 )
 from guidance.scene import SuiteDescription
 from registration.registration import Registration
+from registration.tracking.watch import Watched, WatchState
 
 GATE_RESERVE_S = 1.0
 """Left of the apnoea when an insertion ends, at least [s]."""
@@ -29,6 +30,7 @@ def broken(
     registration: Registration,
     case: Case,
     suite: SuiteDescription,
+    watched: Watched,
 ) -> tuple[str, ...]:
     """Return the reasons why this plan may not move now; none when it may.
 
@@ -38,6 +40,7 @@ def broken(
         registration: The registration that the plan was made on.
         case: The case that it was made for.
         suite: The hardware that it will move.
+        watched: What the patient reference sees now.
     """
     reasons: list[str] = []
     if plan.status is not PlanStatus.OK:
@@ -59,6 +62,8 @@ def broken(
         reasons.append("pulses are not synchronised to the ECG")
     if not answers.anaesthesia_with_muscle_blockade:
         reasons.append("no anaesthesia with muscle blockade")
+    if watched.state is not WatchState.OK:
+        reasons.extend(watched.reasons)
     reasons += _whole(plan)
     for electrode in plan.electrodes:
         needed = NOTICE_S + insertion_time_s(electrode.depth_mm, suite)

@@ -10,11 +10,13 @@ import numpy as np
 from guidance.procedure.execution import GateEvent
 from guidance.procedure.guard import Decision, Guard, Phase, Reading
 from guidance.procedure.journal import Journal
-from guidance.procedure.ports import ArmPort, Clock, GatePort
+from guidance.procedure.ports import ArmPort, Clock, GatePort, ReferencePort
+from guidance.procedure.reference import moved_stop, settled
 from guidance.procedure.setpoints import SetpointLog
 from guidance.procedure.steps import SETTLE_LIMIT_S
 from kinematics.arrays import FloatArray
 from kinematics.errors import StorageError
+from registration.tracking.watch import Watched
 
 SETTLED_RAD = 2e-4
 
@@ -29,13 +31,23 @@ class Motion:
         guard: What every setpoint passes.
         journal: Where gate events and holds go.
         setpoints: Where the setpoints go that were sent.
+        reference: What sees whether patient and robot stand as registered.
     """
 
     def __init__(
-        self, arm: ArmPort, gate: GatePort, clock: Clock, guard: Guard, journal: Journal, setpoints: SetpointLog
+        self,
+        arm: ArmPort,
+        gate: GatePort,
+        clock: Clock,
+        guard: Guard,
+        journal: Journal,
+        setpoints: SetpointLog,
+        reference: ReferencePort,
     ) -> None:
         self.arm, self.gate, self.clock, self.guard, self.journal = arm, gate, clock, guard, journal
-        self.setpoints = setpoints
+        self.setpoints, self._reference = setpoints, reference
+        self.watched = Watched()
+        """What the patient reference said last."""
         self.needle_held = False
         self.setpoint = np.array(arm.q_rad())
         self._gate_open: bool | None = None
@@ -81,11 +93,58 @@ class Motion:
         reading = Reading(now, self.arm.q_rad(), force.axial_n, force.lateral_n, gate.open, self.needle_held)
         return reading, gate.open is not self._gate_open
 
+    def look(self) -> Watched:
+        """Look at the patient reference; a change of its state goes to the journal first.
+
+        A motion that is not confirmed yet may be noise: it is returned, and neither kept nor written down.
+
+        Raises:
+            StorageError: The journal does not take the change; the next look tries again.
+        """
+        watched = self._reference.look(self.arm.q_rad(), still=self.gate.state().open)
+        if watched.moved and not watched.confirmed:
+            return watched
+        if watched.state is not self.watched.state:
+            self.journal.append(
+                "reference", state=str(watched.state), reasons=list(watched.reasons), time_s=self.clock.now_s()
+            )
+        self.watched = watched
+        return watched
+
+    def look_at_rest(self) -> Watched:
+        """Look until it is clear what is seen, the arm at rest.
+
+        Raises:
+            SafetyStop: Something has moved since the registration; it is latched.
+            StorageError: The journal does not take a change.
+        """
+        watched = settled(self.look, self.clock.now_s, self._rest)
+        if watched.moved:
+            self.guard.stop(moved_stop(watched))
+        return watched
+
+    def _rest(self) -> None:
+        if len(self.setpoints):
+            self.hold(0.0, lambda _: True)
+        else:  # nothing has passed the guard yet: the arm stands where it was found
+            self.stay()
+            self.clock.wait_s(self.arm.control_period_s)
+
+    def _unseen(self, phase: Phase) -> bool:
+        """Tell whether an approach must wait because the patient reference is lost. Raises SafetyStop, latched."""
+        if phase is not Phase.APPROACH:
+            return False
+        watched = self.look()
+        if watched.moved and watched.confirmed:
+            self.guard.stop(moved_stop(watched))
+        return watched.lost
+
     def follow(self, phase: Phase, q_rad: FloatArray) -> Decision:
         """Send setpoints (n, 7), one each control period, the first one period from now.
 
         Returns:
-            MOVE when all were sent; HOLD when the gate closed before: the arm stays at the last one sent.
+            MOVE when all were sent; HOLD when before that the gate closed, or an approach lost the patient
+            reference: the arm stays at the last one sent.
 
         Raises:
             SafetyStop: The guard stopped it; the arm stays at the last one sent.
@@ -96,7 +155,7 @@ class Motion:
         speeds = np.diff(rows, axis=0) / period
         for k, row in enumerate(q_rad):
             reading = self.read(phase)
-            if self.guard.check(phase, row, reading) is Decision.HOLD:
+            if self._unseen(phase) or self.guard.check(phase, row, reading) is Decision.HOLD:
                 try:
                     self.journal.append("hold", phase=str(phase), time_s=reading.time_s)
                 finally:

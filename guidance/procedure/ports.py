@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kinematics.arrays import FloatArray
+from registration.tracking.watch import Watched
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,17 @@ class ArmPort(ForceSensor, Protocol):
 
     def open_gripper(self) -> None:
         """Let go of the needle."""
+        ...
+
+
+class ReferencePort(Protocol):
+    """Whoever sees whether robot, camera, table and patient stand as they were registered."""
+
+    def look(self, q_rad: FloatArray, *, still: bool) -> Watched:
+        """Return what is seen now, with the encoders at `q_rad` [rad], shape (7,); never waits.
+
+        `still` says that the patient does not breathe: only then are the fiducials compared.
+        """
         ...
 
 

@@ -13,7 +13,7 @@ from guidance.procedure.guard import ApprovedLine, Decision, Guard, Limits, Phas
 from guidance.procedure.interlocks import GATE_RESERVE_S, insertion_time_s
 from guidance.procedure.journal import Journal
 from guidance.procedure.motion import Motion
-from guidance.procedure.ports import ArmPort, Clock, GatePort
+from guidance.procedure.ports import ArmPort, Clock, GatePort, ReferencePort
 from guidance.procedure.setpoints import SetpointLog
 from guidance.procedure.steps import (
     ACCELERATION_MM_S2,
@@ -82,6 +82,7 @@ class Stepper:
         clock: Clock,
         journal: Journal,
         setpoints: SetpointLog,
+        reference: ReferencePort,
     ) -> None:
         self.registration, self.suite, self.case = registration, suite, case
         self.arm, self.gate, self.clock, self.journal = arm, gate, clock, journal
@@ -103,7 +104,7 @@ class Stepper:
         )
         self.tip_pose = tip_pose
         self.guard = Guard(limits, tip_pose, approved_sha256)
-        self.motion = Motion(arm, gate, clock, self.guard, journal, setpoints)
+        self.motion = Motion(arm, gate, clock, self.guard, journal, setpoints, reference)
         self.home = np.array(HOME_RAD)
         self.electrodes = {e.id: e for e in plan.electrodes}
         self.insertions = {i.electrode: i for i in plan.insertions}
@@ -121,6 +122,12 @@ class Stepper:
         return Needle(
             electrode, AxisPath.of(electrode, self.insertions[name], self.suite), standing, self.clock.now_s()
         )
+
+    def seen_in_place(self) -> None:
+        """Go on only while patient and robot are seen to stand as registered. Raises Ended or, latched, SafetyStop."""
+        watched = self.motion.look_at_rest()
+        if watched.lost:
+            raise Ended(NeedleStatus.NOT_STARTED, "the patient reference is lost: " + "; ".join(watched.reasons))
 
     def do(self, step: Step, needle: Needle) -> Decision:
         """Do one step, with its begin and end in the journal; HOLD when the gate closed before tissue."""

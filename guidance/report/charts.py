@@ -103,7 +103,9 @@ def sources_picture(rows: Sequence[tuple[str, float, float]]) -> Picture | None:
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0.0, 1.45 * max(max(r[1] for r in rows), 1e-3))
     return Picture(
-        "Sources of the predicted error", "Rms of the 3-D error at the tumour, and share of variance.", png(figure)
+        "Sources of the predicted error",
+        "Rms of the 3-D error at the tumour, with the arm, and share of variance.",
+        png(figure),
     )
 
 

@@ -35,6 +35,11 @@ def triple(point_mm: FloatArray) -> str:
     return ", ".join(f"{v:.1f}" for v in point_mm)
 
 
+def unit_triple(direction: FloatArray) -> str:
+    """Return a unit direction as text."""
+    return ", ".join(f"{v:+.2f}" for v in direction)
+
+
 def chance(probability: float) -> str:
     """Return a probability as text that never rounds to certainty."""
     if probability >= 0.9995:

@@ -40,6 +40,7 @@ class ReportInputs:
         version: Version of this software.
         placed_curve: Coverage as placed over thresholds.
         refusal: Why a step refused, when one did.
+        registration_told: Where points and calibration came from, where a person gave them.
     """
 
     case: Case
@@ -59,6 +60,7 @@ class ReportInputs:
     version: str
     placed_curve: tuple[CoveragePoint, ...] = ()
     refusal: tuple[str, ...] = field(default=())
+    registration_told: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def threshold_v_per_cm(self) -> float:

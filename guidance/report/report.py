@@ -14,7 +14,7 @@ from markupsafe import Markup
 from guidance.case.target import target_centroid_mm, target_points_mm
 from guidance.planning.plan import PlanStatus
 from guidance.protocol import eligibility, named
-from guidance.report import records, tables
+from guidance.report import records, registration_tables, tables
 from guidance.report.appearance import STRUCTURE_KEY, drawing, looks
 from guidance.report.arm_shape import bundled_shape
 from guidance.report.banner import banner
@@ -25,6 +25,7 @@ from guidance.report.inputs import ReportInputs
 from guidance.report.scene_view import ShapeOf, scene_pictures
 from guidance.report.slices import Picture, slice_pictures
 from kinematics.durable import write_text
+from registration.words import localisation, residual
 
 DISCLAIMER = "Research software, not a medical device."
 MODEL_LIMITS = (
@@ -89,6 +90,8 @@ def render(inputs: ReportInputs, shape_of: ShapeOf) -> str:
         looks=_electrode_key(inputs),
         contraindications=eligibility(inputs.case.description.eligibility),
         structure_key=STRUCTURE_KEY,
+        residual=residual(inputs.registration) if inputs.registration is not None else "",
+        localisation=localisation(inputs.registration) if inputs.registration is not None else "",
         **_pictures(inputs, shape_of),
         **_grids(inputs),
     )
@@ -106,7 +109,7 @@ def _pictures(inputs: ReportInputs, shape_of: ShapeOf) -> dict[str, object]:
     target = target_centroid_mm(inputs.case)
     with drawing():
         slices = slice_pictures(inputs, target)
-        sources = tables.error_sources(inputs.registration) if inputs.registration is not None else ()
+        sources = registration_tables.error_sources(inputs.registration) if inputs.registration is not None else ()
         return {
             "slices": [_show(p) for p in slices],
             "beams_eye": _show(beams_eye_picture(inputs)),
@@ -128,8 +131,10 @@ def _grids(inputs: ReportInputs) -> dict[str, Grid | None]:
         "pairs_grid": tables.pairs(plan, verdict) if plan is not None and planned else None,
         "coverage_grid": tables.coverage(plan, verdict, margin_mm) if plan is not None and planned else None,
         "checks_grid": tables.checks(verdict) if verdict is not None else None,
-        "fiducials_grid": tables.fiducials(registration) if registration is not None else None,
-        "ellipsoid_grid": tables.ellipsoid(registration) if registration is not None else None,
+        "fiducials_grid": registration_tables.fiducials(registration) if registration is not None else None,
+        "predicted_grid": registration_tables.predicted(registration, plan) if registration is not None else None,
+        "shares_grid": registration_tables.shares(registration) if registration is not None else None,
+        "ellipsoid_grid": registration_tables.ellipsoid(registration) if registration is not None else None,
         "budget_grid": tables.budget(inputs.budget),
         "needles_grid": tables.needles(execution) if execution is not None else None,
         "alternatives_grid": tables.alternatives(plan) if plan is not None and plan.alternatives else None,

@@ -1,26 +1,20 @@
-"""Tables of plan, placement and registration as plain rows of text; no figure is made here, only set in words."""
+"""Tables of plan, placement and execution as plain rows of text; no figure is made here, only set in words."""
 
 from __future__ import annotations
-
-import numpy as np
 
 from guidance.planning.plan import Plan
 from guidance.procedure.execution import Execution
 from guidance.report.appearance import plain
-from guidance.report.grid import NOTHING, Grid, chance, check_limit, check_value, number, triple
-from guidance.report.planes import orientation
+from guidance.report.grid import NOTHING, Grid, chance, check_limit, check_value, number, triple, unit_triple
 from guidance.verification.verdict import ElectrodeErrors, PlacedElectrode, Verdict
-from kinematics.arrays import FloatArray
-from registration.accuracy import point_covariance
 from registration.budget import ErrorBudget
-from registration.registration import Registration
 
 
 def planned_electrodes(plan: Plan) -> Grid:
     """Return the planned electrodes."""
     heads = (
         "", "entry (LPS mm)", "tip (LPS mm)", "depth mm", "exposure mm", "pull-backs mm", "nearest forbidden",
-        "clear mm", "P(touch)", "tip error 95 % mm", "crosses",
+        "clear mm", "P(touch)", "entry error 95 % mm", "tip error 95 % mm", "crosses",
     )  # fmt: skip
     rows = tuple(
         (
@@ -33,6 +27,7 @@ def planned_electrodes(plan: Plan) -> Grid:
             plain(e.clearance.structure),
             number(e.clearance.mm),
             chance(e.hit_probability),
+            number(e.entry_p95_mm),
             number(e.tre_p95_mm),
             ", ".join(f"{plain(name)} {mm:.0f} mm" for name, mm in sorted(e.crossed.items())) or NOTHING,
         )
@@ -150,55 +145,16 @@ def checks(verdict: Verdict) -> Grid:
     return Grid(("", "rule", "value", "limit", "", "source"), tuple(rows), tuple(flags))
 
 
-def fiducials(registration: Registration) -> Grid:
-    """Return the fiducials, with their localisation error and the residual of the fit."""
-    rows = tuple(
-        (
-            f.id,
-            triple(f.centre_ct_mm),
-            number(float(np.sqrt(np.trace(f.covariance_mm2))), 2),
-            "yes" if f.tracked else "no",
-            number(f.residual_mm, 2),
-        )
-        for f in registration.fiducials
-    )
-    return Grid(("", "centre in the CT (LPS mm)", "localisation rms mm", "tracked", "residual mm"), rows)
-
-
-def error_sources(registration: Registration) -> tuple[tuple[str, float, float], ...]:
-    """Return source, rms at the tumour [mm] and share of variance, the largest first."""
-    pivot = registration.T_robot_ct.points(registration.covariance_point_ct_mm)
-    variances = {
-        name: float(np.trace(point_covariance(matrix, pivot, pivot)))
-        for name, matrix in registration.covariance_sources.items()
-    }
-    total = sum(variances.values()) or 1.0
-    ranked = sorted(variances.items(), key=lambda item: -item[1])
-    return tuple((plain(name), float(np.sqrt(max(v, 0.0))), v / total) for name, v in ranked)
-
-
-def ellipsoid(registration: Registration) -> Grid:
-    """Return the axes of the error ellipsoid at the tumour, in the patient's directions."""
-    pivot = registration.T_robot_ct.points(registration.covariance_point_ct_mm)
-    spread, axes = np.linalg.eigh(point_covariance(registration.covariance, pivot, pivot))
-    rows = []
-    for k in np.argsort(-spread):
-        direction = registration.T_robot_ct.inverse().directions(axes[:, k])
-        both = f"{orientation(-direction)} – {orientation(direction)}"
-        rows.append((both, f"({triple_unit(direction)})", number(float(np.sqrt(max(spread[k], 0.0))), 2)))
-    return Grid(("direction", "LPS", "1 σ mm"), tuple(rows))
-
-
-def triple_unit(direction: FloatArray) -> str:
-    """Return a unit direction as text."""
-    return ", ".join(f"{v:+.2f}" for v in direction)
-
-
 def budget(errors: ErrorBudget) -> Grid:
     """Return the error budget."""
     rows = (
         ("fiducial localisation in the CT, seat and skin", f"{errors.fiducial_ct_rms_mm:g} mm", "rms of the 3-D error"),
         ("tracker", f"{errors.tracker_rms_mm:g} mm", "rms of the 3-D error"),
+        (
+            "tip of a tool that touches fiducials",
+            f"{errors.pivot_rms_mm:g} mm",
+            "rms of the 3-D error",
+        ),
         (
             "robot–tracker calibration",
             f"{errors.calibration_rms_mm:g} mm and {errors.calibration_angle_rms_deg:g}°",
@@ -254,7 +210,7 @@ def alternatives(plan: Plan) -> Grid:
         (
             str(a.electrodes),
             number(a.spacing_mm),
-            triple_unit(a.axis_ct),
+            unit_triple(a.axis_ct),
             number(a.least_clearance_mm),
             number(a.tumour_percent),
             number(a.with_margin_percent),

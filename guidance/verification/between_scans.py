@@ -15,6 +15,7 @@ from kinematics.arrays import FloatArray
 from kinematics.errors import RefusedError
 from kinematics.frames import Transform
 from registration import accuracy, correspondence, fiducials, image_match, rigid
+from registration.budget import ErrorBudget
 from registration.images.volume import Volume
 
 MATCH_TOLERANCE_MM = 2.0
@@ -40,9 +41,13 @@ def register_scans(
     plan_ct: Volume,
     case: Case,
     suite: SuiteDescription,
+    budget: ErrorBudget,
     tell: Callable[[str, float], None],
 ) -> BetweenScans:
     """Register the check CT to the planning CT by the fiducial spheres found in both.
+
+    Each pair of centres may differ by the finder's errors and by the budget's fiducial error: markers sit on skin.
+    Residuals that are larger still enlarge the covariance.
 
     Raises:
         RefusedError: Fewer than three spheres agree, or which is which is ambiguous.
@@ -65,29 +70,41 @@ def register_scans(
         )
     i, j = (list(column) for column in zip(*matched.pairs, strict=True))
     covariances = np.array([in_plan[a].covariance_mm2 + in_check[b].covariance_mm2 for a, b in zip(i, j, strict=True)])
+    covariances += np.eye(3) * budget.fiducial_ct_rms_mm**2 / 3.0
     fit = rigid.fit(seen[j], model[i], to_frame="ct", from_frame="check", covariances_mm2=covariances)
     centre = target_centroid_mm(case)
-    covariance = accuracy.fit_covariance(model[i], covariances, centre)
+    covariance = accuracy.fit_covariance(model[i], covariances, centre) * _excess(fit.T, seen[j], model[i], covariances)
     fre = float(np.sqrt(np.mean(np.asarray(fit.residuals_mm) ** 2)))
     tre = float(accuracy.radial_p95(accuracy.point_covariance(covariance, centre, centre)))
     tell("image round the tumour", 0.5)
-    difference, reasons = _image_difference(check_ct, plan_ct, fit.T, centre)
+    match = image_match.refine(plan_ct, check_ct, fit.T, centre, IMAGE_RADIUS_MM)
     agreement = ImageAgreement(
-        fiducials_used=len(i), fiducial_fre_mm=fre, fiducial_tre_p95_mm=tre, image_difference_mm=difference
+        fiducials_used=len(i),
+        fiducial_fre_mm=fre,
+        fiducial_tre_p95_mm=tre,
+        fiducial_covariance=covariance,
+        image_difference_mm=match.difference_mm,
+        image_p95_mm=None if match.covariance is None else accuracy.radial_p95(match.covariance[:3, :3]),
+        image_covariance=match.covariance,
     )
+    reasons = _disagreement(match)
     return BetweenScans(fit.T, np.asarray(covariance), centre, agreement, reasons)
 
 
-def _image_difference(
-    check_ct: Volume, plan_ct: Volume, T_ct_check: Transform, centre_ct_mm: FloatArray
-) -> tuple[float | None, tuple[str, ...]]:
-    """Return how far [mm] the image itself would move the tumour from where the fiducials put it, and what to say."""
-    match = image_match.refine(plan_ct, check_ct, T_ct_check, centre_ct_mm, IMAGE_RADIUS_MM)
+def _excess(T_ct_check: Transform, seen: FloatArray, model: FloatArray, covariances: FloatArray) -> float:
+    """How much larger the residuals' squares are than the finder's errors explain, at least 1: skin moves as well."""
+    left = T_ct_check.points(seen) - model
+    square = float(np.einsum("ni,nij,nj->", left, np.linalg.inv(covariances), left))
+    return max(1.0, square / (3 * len(seen) - 6))
+
+
+def _disagreement(match: image_match.ImageMatch) -> tuple[str, ...]:
+    """What to say of how far [mm] the image itself would move the tumour from where the fiducials put it."""
     if match.difference_mm is None:
-        return None, tuple(f"the image round the tumour could not confirm the fiducials: {r}" for r in match.reasons)
+        return tuple(f"the image round the tumour could not confirm the fiducials: {r}" for r in match.reasons)
     if match.difference_mm > IMAGE_LIMIT_MM:
-        return match.difference_mm, (
+        return (
             f"the image round the tumour lies {match.difference_mm:.1f} mm from where the fiducials put it "
             f"(limit {IMAGE_LIMIT_MM:g} mm): the tumour may have moved against the skin",
         )
-    return match.difference_mm, ()
+    return ()

@@ -23,6 +23,7 @@ from kinematics.arrays import FloatArray
 from kinematics.frames import Transform
 from kinematics.units import deg_from_rad
 from registration.accuracy import point_covariance
+from registration.budget import ErrorBudget
 from registration.images.volume import Volume
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def measure(
     case: Case,
     *,
     suite: SuiteDescription,
+    budget: ErrorBudget,
     progress: Progress | None = None,
 ) -> Placement:
     """Find the needles in the check CT and say where they stand in the planning CT.
@@ -58,6 +60,7 @@ def measure(
         plan: The plan: needles are matched with its electrodes.
         case: Body and target.
         suite: Fiducials and electrode.
+        budget: Its fiducial error is what a marker may have moved on the skin between the two CTs.
         progress: Told the stage and the fraction done.
 
     Returns:
@@ -69,7 +72,7 @@ def measure(
     """
     tell = progress or _quiet
     tell("fiducials in both CTs", 0.0)
-    between = register_scans(check_ct, plan_ct, case, suite, tell)
+    between = register_scans(check_ct, plan_ct, case, suite, budget, tell)
     tell("needles in the check CT", 0.8)
     needles = find_needles(check_ct, plan.device)
     T = between.T_ct_check

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from kinematics.arrays import Mat3, Points3, Vec3
+from kinematics.arrays import Mat3, Mat6, Points3, Vec3
 from kinematics.frames import AS_MATRIX, Transform, matrix_reader
 from kinematics.value import Value
 
@@ -41,13 +41,22 @@ class FoundNeedle(Value):
 
 
 class ImageAgreement(Value):
-    """How the registration of the two CTs came about, and what the two ways differ by at the tumour."""
+    """How the registration of the two CTs came about, and what the two ways differ by at the tumour.
+
+    The fiducials decide, the image checks. Covariances are 6 × 6 (t [mm], ω [rad]) in the planning CT's frame, about
+    the tumour's centre.
+    """
 
     fiducials_used: int
     fiducial_fre_mm: float
     fiducial_tre_p95_mm: float
+    """Predicted at the tumour."""
+    fiducial_covariance: Mat6
     image_difference_mm: float | None
-    """At the tumour, image registration against fiducials; None when not run."""
+    """At the tumour, image registration against fiducials; None when the image gave no answer."""
+    image_p95_mm: float | None
+    """Predicted 95 % error of the image registration at the tumour."""
+    image_covariance: Mat6 | None
 
 
 class Placement(Value):

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from kinematics.arrays import FloatArray, read_only
 from kinematics.errors import InvalidInputError
+from kinematics.frames import Transform
 from kinematics.units import MM_PER_M
 
 _COLUMNS = 8
@@ -66,6 +67,14 @@ class PoseStream:
                 limit=_UNIT_TOLERANCE,
                 remedy="check the order of the columns: t, x, y, z, qx, qy, qz, qw",
             )
+
+    def transforms(self) -> tuple[Transform, ...]:
+        """Return the samples as `T_<to>_<from_>`, in order of time."""
+        turns = Rotation.from_quat(self.quaternions).as_matrix()
+        return tuple(
+            Transform.of(self.to, self.from_, turn, place)
+            for turn, place in zip(turns, self.translations_mm, strict=True)
+        )
 
     def covered(self, times_s: FloatArray) -> NDArray[np.bool_]:
         """Tell at which times (m,) a pose can be interpolated: within the stream and not in a gap, (m,) of bool."""

@@ -1,30 +1,49 @@
-"""A DICOM CT series read with its geometry checked: nothing missing, doubled, tilted, mixed or truncated."""
+"""A DICOM CT series read as a volume in HU, with its geometry checked, and the series of a folder listed."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
+from registration.images.dicom_folder import NAMELESS, FolderSeries, scan
+from registration.images.dicom_grid import Grid, grid_of
+from registration.images.dicom_pixels import check_readable, hounsfield
+from registration.images.dicom_slice import CtSlice, slices_of
+from registration.images.tilt import straightened
 from registration.images.volume import Volume
 
-POSITION_TOLERANCE_MM = 0.05
-ORIENTATION_TOLERANCE = 1e-4
+_BLOCK = 32
+"""Slices turned at a time from (k, j, i) to (i, j, k): as many as share a line of the cache."""
+_LISTED = 3
 
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """One series found in a folder."""
+    """One series found in a folder.
+
+    Args:
+        uid: SeriesInstanceUID; `none` for files that carry none.
+        modality: Modality, such as CT.
+        description: SeriesDescription; may be empty.
+        files: In the order of their names.
+        size: Columns, rows and slices; None where it cannot be read.
+        spacing_mm: Between columns, rows and slices; None where it cannot be read.
+        problem: Why it cannot be read as a CT, by its headers; None when nothing speaks against it.
+    """
 
     uid: str
     modality: str
     description: str
     files: tuple[Path, ...]
+    size: tuple[int, int, int] | None
+    spacing_mm: tuple[float, float, float] | None
+    problem: str | None
 
 
 def list_series(folder: Path) -> tuple[SeriesInfo, ...]:
@@ -33,111 +52,58 @@ def list_series(folder: Path) -> tuple[SeriesInfo, ...]:
     Raises:
         InvalidInputError: The folder is missing, or a DICOM file in it is damaged.
     """
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    if not folder.is_dir():
-        raise InvalidInputError("the DICOM folder is not there", file=str(folder), remedy="check the path")
-    groups: dict[str, list[tuple[Path, str, str]]] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True)
-        except InvalidDicomError:
-            continue
-        except (OSError, EOFError, ValueError, KeyError, NotImplementedError) as error:
-            raise _damaged(path, error) from error
-        uid = str(header.get("SeriesInstanceUID", ""))
-        if not uid:
-            continue
-        entry = (path, str(header.get("Modality", "")), str(header.get("SeriesDescription", "")))
-        groups.setdefault(uid, []).append(entry)
-    return tuple(
-        SeriesInfo(uid, rows[0][1], rows[0][2], tuple(r[0] for r in rows)) for uid, rows in sorted(groups.items())
-    )
+    series, _ = scan(folder)
+    return tuple(_info(one, folder) for one in series)
 
 
 def read_series(folder: Path, uid: str | None = None, *, frame: str = "ct") -> Volume:
     """Read one CT series as a volume in HU.
 
     Slices are ordered by their position along the slice normal, never by name or instance number; each is rescaled
-    by its own slope and intercept. What cannot be trusted is refused.
+    by its own slope and intercept. A tilted gantry's slices are put onto a perpendicular grid. Localisers are left
+    aside. What cannot be trusted is refused; what was decided is in the volume's notes.
 
     Args:
         folder: Folder with the files, searched below too.
-        uid: SeriesInstanceUID; may be left out when there is one CT series.
+        uid: SeriesInstanceUID, or `none` for the files that carry none; may be left out when there is one CT series
+            (localisers and other modalities not counted).
         frame: Frame that the volume's LPS coordinates are called.
 
     Returns:
         int16 volume (i along a row, j along a column, k along the normal: right-handed).
 
     Raises:
-        InvalidInputError: No CT series, several and none named, a slice missing or doubled, unequal spacing, a
-            tilted gantry, mixed orientation, size or frame of reference, or a truncated file.
+        InvalidInputError: No CT series, several and none named, a damaged file, slices that make no grid (see
+            `dicom_grid`) or voxels that cannot be decoded (see `dicom_pixels`).
     """
-    series = _chosen(folder, uid)
-    slices = [_read_slice(path) for path in series.files]
-    if len(slices) < 2:
-        raise InvalidInputError(
-            "a CT series needs at least two slices",
-            value=len(slices),
-            limit=2,
-            file=str(folder),
-            remedy="export the whole series",
+    every, others = scan(folder)
+    chosen = _chosen(every, folder, uid)
+    grid, notes = _grid(chosen, folder)
+    voxels, said = _voxels(grid)
+    affine = grid.affine
+    if grid.tilt_rad > 0.0:
+        voxels, affine = straightened(voxels, affine)
+        said.append(
+            f"gantry tilt of {math.degrees(grid.tilt_rad):.2f} deg: the slices were slid within their planes onto a "
+            "perpendicular grid, by linear interpolation along the shift"
         )
-    _same_in_all(slices, folder)
-    row, column = slices[0].row, slices[0].column
-    normal = np.cross(row, column)
-    slices.sort(key=lambda s: float(s.position_mm @ normal))
-    step = _slice_step(slices, normal, folder)
-    affine = np.eye(4)
-    affine[:3, 0] = row * slices[0].spacing_mm[1]
-    affine[:3, 1] = column * slices[0].spacing_mm[0]
-    affine[:3, 2] = normal * step
-    affine[:3, 3] = slices[0].position_mm
-    voxels = np.stack([s.hounsfield.T for s in slices], axis=2)
-    return Volume(voxels, affine, frame, str(folder))
+    if others:
+        said.append("passed over, not DICOM: " + _some([path.name for path in others]))
+    said += [f"left aside: series {one.called()}" for one in every if one is not chosen]
+    return Volume(voxels, affine, frame, str(folder), (*notes, *said))
 
 
-@dataclass(frozen=True, eq=False)
-class _Slice:
-    path: Path
-    row: FloatArray
-    column: FloatArray
-    position_mm: FloatArray
-    spacing_mm: FloatArray
-    frame_of_reference: str
-    hounsfield: NDArray[np.int16]
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
-def _damaged(path: Path, error: Exception) -> InvalidInputError:
-    return InvalidInputError(
-        f"a DICOM file is damaged or truncated ({type(error).__name__})",
-        file=str(path),
-        remedy="export the series again",
-    )
-
-
-def _chosen(folder: Path, uid: str | None) -> SeriesInfo:
-    every = list_series(folder)
-    found = [s for s in every if s.modality == "CT"]
-    listing = "; ".join(
-        f"{s.uid} ({s.modality}, {s.description or 'no description'}, {len(s.files)} files)" for s in every
-    )
-    if uid is not None:
-        for series in found:
-            if series.uid == uid:
-                return series
-        raise InvalidInputError(
-            "there is no CT series with this UID",
-            value=uid,
-            file=str(folder),
-            remedy=f"use one of: {listing or 'none: the folder holds no DICOM series'}",
-        )
-    if not found:
-        raise InvalidInputError(
-            "there is no CT series in the folder", file=str(folder), remedy=f"found: {listing or 'no DICOM at all'}"
-        )
-    if len(found) > 1:
+def _chosen(every: tuple[FolderSeries, ...], folder: Path, uid: str | None) -> FolderSeries:
+    listing = "; ".join(one.called() + (f": {one.foreign}" if one.foreign else "") for one in every)
+    found = [one for one in every if (uid is None or one.uid == uid) and one.foreign is None]
+    if len(found) == 1:
+        return found[0]
+    if found:
         raise InvalidInputError(
             "the folder holds several CT series",
             value=len(found),
@@ -145,145 +111,78 @@ def _chosen(folder: Path, uid: str | None) -> SeriesInfo:
             file=str(folder),
             remedy=f"name one of: {listing}",
         )
-    return found[0]
-
-
-def _read_slice(path: Path) -> _Slice:
-    import pydicom
-
-    try:
-        data = pydicom.dcmread(path)
-        if int(data.get("NumberOfFrames", 1)) != 1:
-            raise InvalidInputError(
-                "a multi-frame CT is not read", file=str(path), remedy="export it as single-frame CT images"
-            )
-        if int(data.SamplesPerPixel) != 1:
-            raise InvalidInputError(
-                "a CT slice has one sample per pixel",
-                value=int(data.SamplesPerPixel),
-                limit=1,
-                file=str(path),
-                remedy="export the original series, not a screen copy",
-            )
-        orientation = np.array([float(v) for v in data.ImageOrientationPatient])
-        position = np.array([float(v) for v in data.ImagePositionPatient])
-        spacing = np.array([float(v) for v in data.PixelSpacing])
-        stored = np.asarray(data.pixel_array, dtype=np.float64)
-        slope, intercept = float(data.get("RescaleSlope", 1.0)), float(data.get("RescaleIntercept", 0.0))
-        frame_of_reference = str(data.get("FrameOfReferenceUID", ""))
-    except InvalidInputError:
-        raise
-    except AttributeError as error:
+    if uid is None:
         raise InvalidInputError(
-            f"a DICOM slice lacks an attribute: {error}", file=str(path), remedy="export the original CT series"
-        ) from error
-    except (OSError, EOFError, ValueError, KeyError, TypeError, NotImplementedError, RuntimeError) as error:
-        raise _damaged(path, error) from error
-    hounsfield = np.clip(np.rint(stored * slope + intercept), -32768, 32767).astype(np.int16)
-    row, column = orientation[:3], orientation[3:]
-    if abs(np.linalg.norm(row) - 1) > 1e-3 or abs(np.linalg.norm(column) - 1) > 1e-3 or abs(row @ column) > 1e-3:
-        raise InvalidInputError(
-            "the image orientation is not two perpendicular unit vectors",
-            value=orientation.tolist(),
-            file=str(path),
-            remedy="export the original CT series",
+            "there is no CT series in the folder", file=str(folder), remedy=f"found: {listing or 'no DICOM at all'}"
         )
-    return _Slice(
-        path,
-        row / np.linalg.norm(row),
-        column / np.linalg.norm(column),
-        position,
-        spacing,
-        frame_of_reference,
-        hounsfield,
+    named = next((one for one in every if one.uid == uid), None)
+    raise InvalidInputError(
+        f"this series is no CT: {named.foreign}" if named else "there is no CT series with this UID",
+        value=uid,
+        file=str(folder),
+        remedy=f"use one of: {listing or 'none: the folder holds no DICOM series'}",
     )
 
 
-def _same_in_all(slices: list[_Slice], folder: Path) -> None:
-    first = slices[0]
-    for other in slices[1:]:
-        pairs: tuple[tuple[str, Any, Any, bool], ...] = (
-            (
-                "orientation",
-                [*first.row, *first.column],
-                [*other.row, *other.column],
-                bool(
-                    np.abs(first.row - other.row).max() < ORIENTATION_TOLERANCE
-                    and np.abs(first.column - other.column).max() < ORIENTATION_TOLERANCE
-                ),
-            ),
-            (
-                "pixel spacing",
-                first.spacing_mm.tolist(),
-                other.spacing_mm.tolist(),
-                bool(np.abs(first.spacing_mm - other.spacing_mm).max() < 1e-4),
-            ),
-            (
-                "rows and columns",
-                first.hounsfield.shape,
-                other.hounsfield.shape,
-                first.hounsfield.shape == other.hounsfield.shape,
-            ),
-            (
-                "frame of reference",
-                first.frame_of_reference,
-                other.frame_of_reference,
-                first.frame_of_reference == other.frame_of_reference,
-            ),
+def _grid(series: FolderSeries, folder: Path) -> tuple[Grid, list[str]]:
+    """The grid of a series by its headers alone, and what is to be said about it."""
+    notes = []
+    if series.uid == NAMELESS:
+        notes.append(
+            f"the {len(series.files)} files carry no Series Instance UID: taken as one series, for they make one grid"
         )
-        for name, expected, value, same in pairs:
-            if not same:
-                raise InvalidInputError(
-                    f"the slices of the series differ in {name}",
-                    value=value,
-                    limit=expected,
-                    file=str(other.path),
-                    remedy=f"keep one acquisition in {folder.name}, and export it whole",
-                )
+    aside = [file for file in series.files if file.foreign is not None]
+    if aside:
+        notes.append("left aside within the series: " + _some([f"{f.path.name} ({f.foreign})" for f in aside]))
+    slices: list[CtSlice] = []
+    for file in series.files:
+        if file.foreign is None:
+            held = slices_of(file)
+            if len(held) < file.frames:
+                notes.append(f"left aside: {file.frames - len(held)} localiser frames of {file.path.name}")
+            slices += held
+    for one in slices:
+        check_readable(one)
+    grid = grid_of(tuple(slices), folder)
+    if not grid.slices[0].file.text("FrameOfReferenceUID"):
+        notes.append("the slices carry no Frame of Reference UID")
+    return grid, [*notes, *grid.notes]
 
 
-def _slice_step(slices: list[_Slice], normal: FloatArray, folder: Path) -> float:
-    """Distance between slices [mm], the same everywhere. Slices are sorted along `normal`."""
-    places = np.array([s.position_mm @ normal for s in slices])
-    steps = np.diff(places)
-    double = int(np.argmin(steps))
-    if steps[double] < POSITION_TOLERANCE_MM:
-        raise InvalidInputError(
-            f"two slices stand at the same place: {slices[double].path.name} and {slices[double + 1].path.name}",
-            value=round(float(places[double]), 3),
-            unit="mm",
-            file=str(slices[double + 1].path),
-            remedy="remove the double, or name the series by its UID",
-        )
-    usual = float(np.median(steps))
-    tolerance = max(POSITION_TOLERANCE_MM, 0.01 * usual)
-    off = np.flatnonzero(np.abs(steps - usual) > tolerance)
-    if len(off):
-        n = int(off[0])
-        ratio = steps[n] / usual
-        gone = round(ratio) - 1
-        between = f"{slices[n].path.name} and {slices[n + 1].path.name}"
-        if gone >= 1 and abs(ratio - round(ratio)) < 0.05:
-            what = f"{gone} slice{'s are' if gone > 1 else ' is'} missing between {between}"
-        else:
-            what = f"the slices are not evenly spaced: see {between}"
-        raise InvalidInputError(
-            what,
-            value=round(float(steps[n]), 3),
-            limit=round(usual, 3),
-            unit="mm",
-            file=str(folder),
-            remedy="export the whole series with one slice spacing",
-        )
-    across = np.array([s.position_mm - (s.position_mm @ normal) * normal for s in slices])
-    tilt = float(np.linalg.norm(across - across[0], axis=1).max())
-    if tilt > POSITION_TOLERANCE_MM:
-        raise InvalidInputError(
-            "the slices are shifted sideways against each other: a tilted gantry, or mixed series",
-            value=round(tilt, 3),
-            limit=POSITION_TOLERANCE_MM,
-            unit="mm",
-            file=str(folder),
-            remedy="reconstruct without tilt",
-        )
-    return float((places[-1] - places[0]) / (len(slices) - 1))
+def _voxels(grid: Grid) -> tuple[NDArray[np.int16], list[str]]:
+    """HU of a grid's slices, shape (ni, nj, nk), and what is to be said of them."""
+    rows, columns = grid.slices[0].size
+    count = len(grid.slices)
+    voxels = np.empty((columns, rows, count), dtype=np.int16)
+    said: Counter[str] = Counter()
+    for first in range(0, count, _BLOCK):
+        block = np.empty((min(_BLOCK, count - first), rows, columns), dtype=np.int16)
+        for n, one in enumerate(grid.slices[first : first + _BLOCK]):
+            block[n], notes = hounsfield(one)
+            said.update(notes)
+        voxels[:, :, first : first + len(block)] = block.transpose(2, 1, 0)
+    return voxels, [f"{note} ({times} of {count} slices)" for note, times in said.items()]
+
+
+def _info(series: FolderSeries, folder: Path) -> SeriesInfo:
+    first = series.files[0]
+    size, spacing_mm, problem = None, None, series.foreign
+    if problem is None:
+        try:
+            grid, _ = _grid(series, folder)
+            rows, columns = grid.slices[0].size
+            between_rows, between_columns = grid.slices[0].spacing_mm.tolist()
+            normal = np.cross(grid.slices[0].row, grid.slices[0].column)
+            size = (columns, rows, len(grid.slices))
+            spacing_mm = (between_columns, between_rows, float(grid.affine[:3, 2] @ normal))
+        except InvalidInputError as error:
+            problem = str(error)
+    return SeriesInfo(
+        series.uid,
+        first.text("Modality"),
+        first.text("SeriesDescription"),
+        tuple(file.path for file in series.files),
+        size,
+        spacing_mm,
+        problem,
+    )

@@ -29,7 +29,7 @@ def fault(path: Path) -> str | None:
             header = file.read(HEADER_BYTES)
             promised = _promised_bytes(header)
             if promised is None:
-                return "its header is not that of a NIfTI-1 file"
+                return _foreign(header)
             found = len(header)
             while chunk := file.read(_CHUNK_BYTES):
                 found += len(chunk)
@@ -46,10 +46,17 @@ def _promised_bytes(header: bytes) -> int | None:
             axes, *sizes = struct.unpack_from(order + "8h", header, 40)
             bits = int(struct.unpack_from(order + "h", header, 72)[0])
             offset = int(struct.unpack_from(order + "f", header, 108)[0])
-            if not 1 <= axes <= 7 or min(sizes[:axes]) < 1 or bits < 1:
+            # Without the magic it is an Analyze header, whose orientation nobody agrees on, or one half of a pair.
+            if not 1 <= axes <= 7 or min(sizes[:axes]) < 1 or bits < 1 or header[344:348] != b"n+1\0":
                 return None
             return offset + math.prod(int(s) for s in sizes[:axes]) * bits // 8
     return None
+
+
+def _foreign(header: bytes) -> str:
+    if any(header[:4] == struct.pack(order + "i", 540) for order in "<>"):
+        return "it is a NIfTI-2 file, which is not read: convert it to NIfTI-1"
+    return "its header is not that of a single-file NIfTI-1 image"
 
 
 def written_whole(path: Path, voxel_bytes: int) -> bool:

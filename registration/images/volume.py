@@ -15,6 +15,8 @@ from kinematics.arrays import FloatArray, read_only
 from kinematics.durable import write_via
 from kinematics.errors import InvalidInputError
 from registration.images.nifti_file import fault, is_nifti, written_whole
+from registration.images.nifti_geometry import geometry
+from registration.images.text_header import META_SUFFIXES, NRRD_SUFFIXES, check_text_header
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,7 @@ class Volume:
         affine: Shape (4, 4): voxel index (i, j, k, 1) of a voxel's centre to DICOM LPS coordinates [mm] of `frame`.
         frame: `ct` (the planning CT) or `check` (the CT with needles).
         file: Where it came from, for error messages.
+        notes: What its reader decided about it, to be told to the operator; handed on to whatever is made of it.
 
     Raises:
         InvalidInputError: Not three axes, or an affine that is not orthogonal.
@@ -37,6 +40,7 @@ class Volume:
     affine: FloatArray
     frame: str = "ct"
     file: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or min(self.voxels.shape) < 1:
@@ -88,13 +92,13 @@ class Volume:
         affine = self.affine.copy()
         affine[:3, 3] = self.points_mm(first)
         box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-        return Volume(self.voxels[box], affine, self.frame, self.file)
+        return Volume(self.voxels[box], affine, self.frame, self.file, self.notes)
 
     def with_voxels(self, voxels: NDArray[Any]) -> Volume:
         """Return an image with the same geometry and other voxels of the same shape."""
         if voxels.shape != self.voxels.shape:
             raise InvalidInputError("voxels do not fit the grid", value=voxels.shape, limit=self.shape)
-        return Volume(voxels, self.affine, self.frame, self.file)
+        return Volume(voxels, self.affine, self.frame, self.file, self.notes)
 
     def sha256(self) -> str:
         """Return a digest of voxels, type and geometry."""
@@ -146,26 +150,40 @@ def from_sitk(image: Any, frame: str = "ct", file: str | None = None) -> Volume:
 
 
 def read_image(path: Path, frame: str = "ct") -> Volume:
-    """Read a NIfTI, NRRD or MetaImage file.
+    """Read a NIfTI-1, NRRD or MetaImage file.
+
+    A NIfTI image is placed by `nifti_geometry`; the others by what their header says, which has to say it.
 
     Raises:
-        InvalidInputError: Missing, unreadable, truncated, or not three-dimensional.
+        InvalidInputError: Missing, of another kind, unreadable, truncated, not three-dimensional, or silent or in
+            contradiction with itself about where it lies in the patient.
     """
     import SimpleITK as sitk
 
     if not path.is_file():
         raise InvalidInputError("the image is not there", file=str(path), remedy="check the path")
+    if not is_nifti(path) and not path.name.lower().endswith((*NRRD_SUFFIXES, *META_SUFFIXES)):
+        raise InvalidInputError(
+            "this kind of image file is not read (an Analyze or NIfTI pair does not say how it lies in the patient)",
+            value=path.suffix or "no suffix",
+            limit="a DICOM folder, .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd",
+            file=str(path),
+            remedy="convert the original DICOM series to one of these, or name its folder",
+        )
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    damage, image = (fault(path) if is_nifti(path) else None), None
-    try:
-        image = None if damage else sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        damage = str(error).strip().splitlines()[-1].split(": ")[-1]
+    placed, damage, image = None, (fault(path) if is_nifti(path) else None), None
+    if damage is None:
+        check_text_header(path)
+        placed = geometry(path) if is_nifti(path) else None
+        try:
+            image = sitk.ReadImage(str(path))
+        except RuntimeError as error:
+            damage = str(error).strip().splitlines()[-1].split(": ")[-1]
     if image is None:
         raise InvalidInputError(
             f"the image cannot be read: it is damaged, truncated or of an unknown kind ({damage})",
             file=str(path),
-            remedy="fetch or export it again (NIfTI, NRRD or MetaImage)",
+            remedy="fetch or export it again (NIfTI-1, NRRD or MetaImage)",
         )
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise InvalidInputError(
@@ -175,7 +193,10 @@ def read_image(path: Path, frame: str = "ct") -> Volume:
             file=str(path),
             remedy="export a single three-dimensional volume",
         )
-    return from_sitk(image, frame, str(path))
+    if placed is None:
+        return from_sitk(image, frame, str(path))
+    affine, notes = placed
+    return Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0), affine, frame, str(path), notes)
 
 
 def write_image(volume: Volume, path: Path) -> None:

@@ -9,25 +9,33 @@ from pathlib import Path
 
 import numpy as np
 
+from guidance.case.abdominal_wall import add_wall, cavity_mask
 from guidance.case.body import body_mask
 from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structure
-from guidance.case.landmarks import check_densities, check_sides
+from guidance.case.label_canvas import LabelCanvas
+from guidance.case.landmarks import Density, check_densities, check_sides, shown
 from guidance.case.roles import structure_of
+from guidance.case.unidentified import add_unidentified
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume, read_image
-from sim.lidc.abdominal_wall import add_wall, cavity_mask
 from sim.lidc.arteries import add_arteries
-from sim.lidc.label_canvas import LabelCanvas
 from sim.lidc.mesenteric_vein import Tube, add_mesenteric_vein
 from sim.lidc.source import CT, LABELS, TABLE, WHEEL
+from sim.lidc.spine import add_spine_remainder
 from sim.lidc.tumour_site import LESION_HU, TUMOUR, TumourSite, find_site, lesion_image
-from sim.lidc.unidentified import add_spine_remainder, add_unidentified
 
 Progress = Callable[[str, float], None]
 
 AIR_HU = -1024
 ABOVE_LIVER_MM = 40.0
 STAGE = "complete the anatomy"
+ARTERIAL = (
+    Density("aorta", ("aorta",), 200.0, 700.0),
+    Density("lung", ("lung",), -1000.0, -600.0),
+    Density("vertebrae", ("vertebrae",), 120.0, 700.0),
+    Density("liver", ("liver",), 30.0, 150.0),
+)
+"""Median HU in an arterial-phase CT."""
 _PART = {"lidc": "body", "lidc-head": "head"}
 
 
@@ -88,7 +96,7 @@ def derive(name: str, images: SourceImages, progress: Progress) -> Case:
     """
     progress(STAGE, 0.0)
     sides = check_sides(images.labels, images.names)
-    check_densities(images.ct, images.labels, images.names)
+    check_densities(images.ct, images.labels, images.names, ARTERIAL, needed=True)
     part = crop_to_abdomen(images)
     canvas = LabelCanvas(part.ct, part.labels.voxels.copy(), dict(part.names))
     body = body_mask(part.ct)
@@ -149,8 +157,7 @@ def _provenance(
         "sha256": "; ".join(f"{source.name} {source.sha256}" for source in (CT, LABELS, TABLE)),
         "crop": f"{part.ct.shape[2]} of {images.ct.shape[2]} slices: up to {ABOVE_LIVER_MM:g} mm above the liver's "
         "dome; outside the scanner's field the image is air",
-        "sides": "; ".join(f"{rule} ({value:g} mm)" for rule, value in sides.items())
-        + ": told by anatomy, the patient is not mirrored (the voxel grid is left-handed)",
+        "sides": shown(sides) + ": told by anatomy, the patient is not mirrored (the voxel grid is left-handed)",
         "added": "skin mask, arteries, superior mesenteric vein, renal veins, abdominal wall, spine remainder and "
         "unidentified tissue, each by the method stated with the structure; computed, not drawn by a radiologist",
         "eligibility": "not known of the patient of a public CT: that nothing stands against the treatment is assumed "

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from guidance.case.label_canvas import LabelCanvas, Mask, ellipsoid, lps_view
 from kinematics.errors import InvalidInputError
-from sim.lidc.label_canvas import LabelCanvas, Mask, ellipsoid, lps_view
 
 LUMEN_HU = 260
 """Measured on this CT: the aorta 399 HU, the renal veins 210-250 HU, the portal vein 151 HU."""

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from guidance.case.label_canvas import LabelCanvas, Mask, lps_view
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from sim.lidc.arteries import SMA
-from sim.lidc.label_canvas import LabelCanvas, Mask, lps_view
 
 SMV = "superior_mesenteric_vein"
 PORTAL = "portal_vein_and_splenic_vein"

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, signal
 
+from guidance.case.label_canvas import LabelCanvas, Mask, ellipsoid
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
-from sim.lidc.label_canvas import LabelCanvas, Mask, ellipsoid
 from sim.lidc.mesenteric_vein import SMV
 from sim.tumour import Blob, blob_mask
 

@@ -130,14 +130,33 @@ class TestImport:
     def test_labels_on_another_grid(
         self, files: dict[str, Path], phantom: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Labels shifted by a fraction of a voxel, or of another shape, are refused with both grids."""
+        """Another grid of the patient is brought onto the CT's, and told; another place, or too coarse, is refused."""
         affine = phantom.labels.affine.copy()
         affine[0, 3] += 0.4
         write_image(Volume(phantom.labels.voxels, affine), files["labels.nii.gz"])
-        refused(capsys, importing(files, tmp_path / "out"), "grid of the CT", "shape", "What to do")
-        write_image(phantom.labels.crop((0, 0, 0), (50, 60, 40)), files["labels.nii.gz"])
-        refused(capsys, importing(files, tmp_path / "out"), "grid of the CT", "(50, 60, 40)")
+        assert status_of(importing(files, tmp_path / "moved")) == 0
+        assert "nearest" in capsys.readouterr().out
+        affine[0, 3] += 2000.0
+        write_image(Volume(phantom.labels.voxels, affine), files["labels.nii.gz"])
+        refused(capsys, importing(files, tmp_path / "out"), "do not overlap", "What to do")
+        coarse = phantom.labels.affine @ np.diag([1.0, 1.0, 4.0, 1.0])
+        write_image(Volume(phantom.labels.voxels[:, :, ::4], coarse), files["labels.nii.gz"])
+        refused(capsys, importing(files, tmp_path / "out"), "too coarse", "5.0 mm")
         assert not (tmp_path / "out").exists()
+
+    def test_nothing_that_tells_left_from_right(
+        self, files: dict[str, Path], phantom: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Without landmarks a named person must vouch; then the import is taken, with a warning in its provenance."""
+        with files["roles.csv"].open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["id", "name"])
+            rows.writerows(
+                [s.label, s.name if s.name == "tumour" else f"s{s.label}"] for s in phantom.description.structures
+            )
+        refused(capsys, importing(files, tmp_path / "out"), "left from right", "--orientation-confirmed-by NAME")
+        assert status_of([*importing(files, tmp_path / "out"), "--orientation-confirmed-by", "A. Reader"]) == 0
+        assert "WARNING" in capsys.readouterr().out
 
     def test_an_unknown_structure(
         self, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -259,7 +278,7 @@ class TestRun:
 
         monkeypatch.setattr(Suite, "tracker", Seen())
         said = refused(capsys, ["register", str(run)], "register refused", "3" if kind == "two" else "line")
-        assert ("2 measured points" in said) if kind == "two" else ("triangle" in said)
+        assert ("2 measured points" in said) if kind == "two" else ("points on a line" in said)
         assert not (run / "registration.json").exists()
 
     def test_collinear_fiducials_in_the_image(

@@ -17,7 +17,8 @@ from guidance.procedure.execution import Execution, NeedleExecution, NeedleStatu
 from guidance.verification.verdict import Check, ElectrodeErrors, PlacedElectrode, PlacedPair, Verdict
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
-from registration.registration import Registration, TrePrediction
+from registration.fle import FleEstimate
+from registration.registration import FiducialResult, Registration, Shares, TrePrediction
 
 
 def _text(show: Callable[..., None], *values: Any) -> str:
@@ -112,6 +113,39 @@ def test_a_registration_shows_predicted_error_and_refusal() -> None:
     )
     text = _text(show_registration, registration)
     assert "NO" in text and "2.61 mm" in text and "limit 2 mm" in text
+    assert "tracker 0.25 mm" in text and "not a medical device" in text
+
+
+def test_a_registration_shows_each_fiducial_and_where_the_error_comes_from() -> None:
+    """Residual, distance from the others' place with what sound ones stay within, and the shares of both places."""
+    seen = FiducialResult(
+        id="F4", centre_ct_mm=np.zeros(3), covariance_mm2=np.eye(3), tracked=True, residual_mm=1.87,
+        leave_one_out_mm=3.14, leave_one_out_p95_mm=0.91, chance=2e-9,
+    )  # fmt: skip
+    unseen = FiducialResult(
+        id="F5", centre_ct_mm=np.zeros(3), covariance_mm2=np.eye(3), tracked=False, residual_mm=None
+    )
+    registration = Registration(
+        T_robot_ct=Transform.identity("robot", "ct"),
+        accepted=False,
+        reasons=("fiducial F4 stands 3.1 mm off",),
+        fre_mm=0.21,
+        fre_expected_mm=0.33,
+        fre_chance=0.004,
+        tre_p95_mm=TrePrediction(tumour=0.61, entry_region=0.7),
+        shares=Shares(tumour={"calibration": 76.0, "tracker": 24.0}, entry_region={"calibration": 57.0}),
+        fle_mm=FleEstimate(estimate=0.41, low=0.3, high=0.62, assumed=0.39),
+        suspects=("F4",),
+        covariance=np.eye(6),
+        covariance_point_ct_mm=np.zeros(3),
+        covariance_sources={},
+        fiducials=(seen, unseen),
+        budget=ErrorBudget(pivot_rms_mm=0.15),
+    )
+    text = _text(show_registration, registration)
+    for figure in ("1.87", "3.14", "0.91", "2e-09", "0.33 mm expected", "0.004", "0.41 mm (95 %: 0.30 to 0.62)", "76",
+                   "57", "touching tool 0.15 mm"):  # fmt: skip
+        assert figure in text, figure
 
 
 def test_an_execution_shows_each_needles_end() -> None:

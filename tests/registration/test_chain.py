@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -11,9 +13,10 @@ from kinematics.frames import Transform
 from registration import accuracy
 from registration.budget import ErrorBudget
 from registration.calibration.robot_tracker import moved
-from registration.chain import register
-from registration.fiducials import FoundSphere
+from registration.chain import MOVED_REACH_MM, register
 from registration.registration import Registration
+from registration.sources import MeasuredErrors, MotionSpread, TipSpread
+from registration.sphere import FoundSphere
 from registration.tracking.port import TrackerSample
 
 LAYOUT = np.array([[110, 20, -30], [60, -90, 10], [-20, -130, 45], [-70, -100, -60], [95, -40, 80], [10, -125, -20.0]])
@@ -39,6 +42,8 @@ def _register(
     budget: ErrorBudget = BUDGET,
     limit: float = 2.0,
     age_s: float = 0.1,
+    measured: MeasuredErrors | None = None,
+    places: Callable[[], np.ndarray] | None = None,
 ) -> Registration:
     tracked = (T_ROBOT_TRACKER.inverse() @ T_ROBOT_CT).points(seen_ct)
     return register(
@@ -50,6 +55,8 @@ def _register(
         entry_region_ct_mm=ENTRIES,
         budget=budget,
         limit_p95_mm=limit,
+        measured=measured,
+        marker_places_ct_mm=places,
     )
 
 
@@ -64,7 +71,7 @@ def test_exact_points_give_the_exact_transform_and_name_the_decoy() -> None:
 def test_predicted_errors_hold_over_many_registrations() -> None:
     """With errors drawn from the budget, 95 % of tumour and entry errors lie within what was predicted."""
     rng = np.random.default_rng(7)
-    inside, errors, count = [], [], 400
+    inside, errors, count = [], [], 250
     for _ in range(count):
         seen = LAYOUT + rng.normal(0, np.hypot(0.3, 0.25) / np.sqrt(3), LAYOUT.shape)
         calibration = moved(
@@ -75,11 +82,11 @@ def test_predicted_errors_hold_over_many_registrations() -> None:
         miss = found.T_robot_ct.points(TUMOUR) - T_ROBOT_CT.points(TUMOUR)
         errors.append(miss)
         inside.append(np.linalg.norm(miss) < found.tre_p95_mm.tumour)
-    assert np.mean(inside) == pytest.approx(0.95, abs=0.035)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.042)
     pivot = found.T_robot_ct.points(TUMOUR)
     proper = found.covariance - found.covariance_sources["arm"]
     predicted = accuracy.point_covariance(proper, pivot, pivot)
-    assert np.trace(np.cov(np.array(errors).T)) == pytest.approx(np.trace(predicted), rel=0.15)
+    assert np.trace(np.cov(np.array(errors).T)) == pytest.approx(np.trace(predicted), rel=0.18)
 
 
 def test_sources_sum_to_the_covariance_and_the_arm_is_not_in_the_limit() -> None:
@@ -178,3 +185,149 @@ def test_the_entry_region_is_judged_too() -> None:
     worse = "entry region" if usual.entry_region > usual.tumour else "tumour"
     assert not found.accepted
     assert any(f"at the {worse} " in r for r in found.reasons)
+
+
+def test_a_fiducial_that_moved_within_the_match_is_named() -> None:
+    """F3, 1.3 mm off and noise beside: refused, with its name, and its own distance larger than its residual."""
+    seen = LAYOUT + np.random.default_rng(3).normal(0.0, 0.1, LAYOUT.shape)
+    seen[2] += (0.9, 0.8, -0.8)
+    found = _register(seen)
+    third = found.fiducials[2]
+    assert not found.accepted and found.suspects == ("F3",)
+    assert found.reasons[0].startswith(f"fiducial F3 stands {third.leave_one_out_mm:.1f} mm from where the other 5")
+    assert third.residual_mm is not None and third.leave_one_out_mm is not None
+    assert third.leave_one_out_p95_mm is not None and third.chance is not None
+    assert third.residual_mm < third.leave_one_out_mm and third.leave_one_out_p95_mm < third.leave_one_out_mm
+    assert third.chance < 1e-4 < min(f.chance for f in found.fiducials if f.id != "F3" and f.chance is not None)
+
+
+@pytest.mark.parametrize(("off_mm", "told"), [(0.9 * MOVED_REACH_MM, True), (1.2 * MOVED_REACH_MM, False)])
+def test_a_fiducial_that_moved_out_of_the_match_is_named_too(off_mm: float, told: bool) -> None:
+    """Left out, accepted on the others, and said; a point farther off is another thing."""
+    seen = LAYOUT.copy()
+    seen[4] += off_mm * np.array([0.6, -0.8, 0.0])
+    found = _register(seen)
+    assert found.accepted and not found.fiducials[4].tracked
+    assert any("fiducial F5 was left out" in r for r in found.reasons) == told
+    assert (found.fiducials[4].leave_one_out_mm is not None) == told
+    if told:
+        assert found.fiducials[4].leave_one_out_mm == pytest.approx(off_mm, abs=1e-4)
+
+
+def test_the_residual_and_the_localisation_error_stand_beside_the_stated_ones() -> None:
+    """Errors drawn as stated: expected and found agree over many, and the interval holds the stated one mostly."""
+    rng = np.random.default_rng(4)
+    found = [_register(LAYOUT + rng.normal(0.0, np.hypot(0.3, 0.25) / np.sqrt(3.0), LAYOUT.shape)) for _ in range(40)]
+    fle = [f.fle_mm for f in found if f.fle_mm is not None]
+    assert np.mean([f.low <= f.assumed <= f.high for f in fle]) > 0.85
+    expected = found[0].fre_expected_mm
+    assert expected is not None
+    assert np.sqrt(np.mean([f.fre_mm**2 for f in found])) == pytest.approx(expected, rel=0.1)
+    assert 0.2 < np.mean([f.fre_chance for f in found if f.fre_chance is not None]) < 0.8
+
+
+def test_the_value_predicts_the_error_anywhere_as_the_judgement_did() -> None:
+    """At the tumour, and at the worst entry, which is one of those given; shares are of those places."""
+    found = _register(LAYOUT)
+    assert found.worst_entry_ct_mm is not None and found.shares is not None
+    assert found.tre_p95_at(TUMOUR) == pytest.approx(found.tre_p95_mm.tumour, rel=1e-6)
+    assert found.tre_p95_at(found.worst_entry_ct_mm) == pytest.approx(found.tre_p95_mm.entry_region, rel=1e-6)
+    assert max(found.tre_p95_at(p) for p in ENTRIES) == pytest.approx(found.tre_p95_mm.entry_region, rel=1e-6)
+    assert sum(found.shares.tumour.values()) == pytest.approx(100.0)
+    pivot, worst = found.T_robot_ct.points(TUMOUR), found.T_robot_ct.points(found.worst_entry_ct_mm)
+    at = {n: np.trace(accuracy.point_covariance(m, pivot, worst)) for n, m in found.covariance_sources.items()}
+    whole = sum(at.values()) - at["arm"]
+    assert found.shares.entry_region["tracker"] == pytest.approx(100.0 * at["tracker"] / whole)
+    assert found.next_marker is None
+
+
+def test_all_entries_are_looked_at() -> None:
+    """Of 301 entries the one far away is the worst, wherever it stands in the list."""
+    many = np.tile(TUMOUR, (301, 1))
+    many[150] = TUMOUR + np.array([90.0, -200.0, 120.0])
+    tracked = TrackerSample(0.0, (T_ROBOT_TRACKER.inverse() @ T_ROBOT_CT).points(LAYOUT))
+    found = register(
+        spheres=_spheres(), tracked=tracked, now_s=0.1, T_robot_tracker=T_ROBOT_TRACKER, tumour_ct_mm=TUMOUR,
+        entry_region_ct_mm=many, budget=BUDGET, limit_p95_mm=2.0,
+    )  # fmt: skip
+    assert found.worst_entry_ct_mm == pytest.approx(many[150])
+
+
+def test_a_refusal_says_where_a_marker_would_help() -> None:
+    """Three of the fiducials leave too much: the place told, put there and seen, leaves what was said."""
+    few = LAYOUT[[0, 1, 3]]
+    places = TUMOUR + np.array([[-90.0, -70, 10], [-30, -110, -80], [60, -90, -60], [-100, 20, -60]])
+    refused = _register(few, spheres=_spheres(few), limit=0.75, places=lambda: places)
+    marker = refused.next_marker
+    assert not refused.accepted and marker is not None
+    assert any(r.startswith("a marker at (") and f"to {marker.after_mm:.2f} mm" in r for r in refused.reasons)
+    more = np.vstack([few, marker.centre_ct_mm])
+    there = _register(more, spheres=_spheres(more), limit=0.6)
+    assert max(there.tre_p95_mm.tumour, there.tre_p95_mm.entry_region) == pytest.approx(marker.after_mm, rel=5e-3)
+    others = [np.vstack([few, p]) for p in places if not np.allclose(p, marker.centre_ct_mm)]
+    for other in others:
+        tre = _register(other, spheres=_spheres(other), limit=0.6).tre_p95_mm
+        assert max(tre.tumour, tre.entry_region) > 0.99 * marker.after_mm
+
+
+def test_places_are_asked_for_only_where_they_are_needed() -> None:
+    """A good registration asks for none."""
+
+    def never() -> np.ndarray:
+        raise AssertionError("asked for places")
+
+    assert _register(LAYOUT, places=never).accepted
+    with pytest.raises(AssertionError, match="asked for places"):
+        _register(LAYOUT[:3], spheres=_spheres(LAYOUT[:3]), places=never)
+
+
+def test_a_fiducial_that_is_not_tracked_is_what_helps() -> None:
+    """Of four in the CT three are seen: the fourth is named before any new place."""
+    four = LAYOUT[[0, 1, 3, 4]]
+    refused = _register(four[:3], spheres=_spheres(four), limit=0.75, places=lambda: TUMOUR + np.eye(3) * 90.0)
+    assert not refused.accepted and refused.next_marker is not None
+    assert refused.next_marker.fiducial == "F4"
+    assert any(r.startswith("fiducial F4 is not tracked: seen by the tracker it would") for r in refused.reasons)
+
+
+def test_no_marker_helps_a_bad_calibration() -> None:
+    """0.8 mm of calibration alone leave more than 1 mm: it is said, and no marker is asked for."""
+    refused = _register(LAYOUT, budget=ErrorBudget(calibration_rms_mm=0.8), limit=1.0)
+    assert any("no marker can help" in r for r in refused.reasons)
+    assert "calibration 8" in refused.reasons[0] or "calibration 9" in refused.reasons[0]
+
+
+def test_a_measured_calibration_replaces_the_budgets() -> None:
+    """Its own 6 × 6 about its own point is what the prediction carries to the tumour."""
+    pivot = T_ROBOT_CT.points(TUMOUR) + np.array([50.0, -20.0, 10.0])
+    spread = MotionSpread(np.diag([0.01, 0.02, 0.03, 1e-6, 2e-6, 3e-6]), pivot)
+    found = _register(LAYOUT, measured=MeasuredErrors(calibration=spread))
+    at = found.T_robot_ct.points(TUMOUR)
+    assert found.covariance_sources["calibration"] == pytest.approx(
+        accuracy.moved_covariance(spread.matrix, pivot, at), rel=1e-4, abs=1e-9
+    )
+    assert found.tre_p95_mm.tumour < _register(LAYOUT).tre_p95_mm.tumour
+
+
+def test_a_tip_that_touched_adds_its_own_error() -> None:
+    """By the budget it shifts all alike; measured, with how the tool stood, it enters through the fit."""
+    usual = _register(LAYOUT)
+    by_budget = _register(LAYOUT, budget=ErrorBudget(pivot_rms_mm=0.3))
+    assert usual.shares is not None and usual.shares.tumour["pivot"] == 0.0
+    added = by_budget.covariance[:3, :3] - usual.covariance[:3, :3]
+    assert added == pytest.approx(0.03 * np.eye(3), abs=1e-6)
+    stood = Rotation.random(6, random_state=5).as_matrix()
+    turned = _register(LAYOUT, measured=MeasuredErrors(tip=TipSpread(0.03 * np.eye(3), stood)))
+    assert 0.0 < np.trace(turned.covariance_sources["pivot"][:3, :3]) < 0.09
+    with pytest.raises(InvalidInputError, match="every tracked point"):
+        _register(LAYOUT, measured=MeasuredErrors(tip=TipSpread(0.03 * np.eye(3), stood[:5])))
+
+
+def test_an_entry_region_without_points_is_refused() -> None:
+    """There is then no place to be judged at."""
+    tracked = TrackerSample(0.0, (T_ROBOT_TRACKER.inverse() @ T_ROBOT_CT).points(LAYOUT))
+    with pytest.raises(InvalidInputError, match="entry region has no points"):
+        register(
+            spheres=_spheres(), tracked=tracked, now_s=0.1, T_robot_tracker=T_ROBOT_TRACKER, tumour_ct_mm=TUMOUR,
+            entry_region_ct_mm=np.zeros((0, 3)), budget=BUDGET, limit_p95_mm=2.0,
+        )  # fmt: skip

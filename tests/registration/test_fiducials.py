@@ -1,102 +1,138 @@
-"""Spheres found in images made by a renderer of this file alone: subsampled, blurred, noisy."""
+"""Spheres found in scans made by a renderer of the tests alone, among all that is bright near a patient's skin."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.stats import chi2
 
 from kinematics.errors import InvalidInputError
-from registration.fiducials import find_spheres
+from registration.fiducials import check_voxels, find_spheres
 from registration.images.volume import Volume
+from registration.sphere import FoundSphere
+from tests.registration.marker_scene import Scanner, Scene, ball, decoys, markers, random_pose, skin_point
 
-SKIN_Y = 30.0
-FIRST_MM = np.array([-4.3, 2.1, -7.7])
-FINE = (4, 4, 10)
+THIN = Scanner((0.7, 0.7, 1.0))
+THICK = Scanner((0.7, 0.7, 2.5), slice_sigma_mm=0.6)
 
 
-def _rendered(
-    centres: np.ndarray, spacing: tuple[float, float, float], seed: int, *, direction: np.ndarray | None = None
-) -> Volume:
-    """A block of tissue behind y = 30 mm with bone in it, spheres before it; means of 4 × 4 × 10 subsamples."""
-    shape = (150, 60, round(75.0 / spacing[2]))
+def _scan(
+    scanner: Scanner, seed: int, standoff_mm: float = 5.0, hounsfield: float = 2500.0
+) -> tuple[np.ndarray, tuple[FoundSphere, ...]]:
+    """Nine spheres in a turned scene, sometimes on left-handed axes: true centres, and what was found."""
     rng = np.random.default_rng(seed)
-    axes = np.eye(3) if direction is None else direction
-    affine = np.eye(4)
-    affine[:3, :3] = axes * spacing
-    affine[:3, 3] = axes @ FIRST_MM
-    local = np.moveaxis(np.indices(shape), 0, -1) * spacing + FIRST_MM
-    image = np.where(local[..., 1] > SKIN_Y, 40.0, -1000.0)
-    image[np.linalg.norm(local - (60, 38, 30), axis=-1) < 2.0] = 1400.0
-    sigma = 0.34
+    scene = Scene(scanner, offset=rng.random())
+    centres = markers(rng, 9, standoff_mm)
     for centre in centres:
-        index = np.round((centre - FIRST_MM) / spacing).astype(int)
-        half = np.ceil(5.0 / np.array(spacing)).astype(int)
-        low = index - half
-        count = (2 * half + 1) * FINE
-        step = np.array(spacing) / FINE
-        fine = np.moveaxis(np.indices(tuple(count)), 0, -1) * step + (low - 0.5) * spacing + 0.5 * step
-        ball = (np.linalg.norm(fine + FIRST_MM - centre, axis=-1) < 2.0).astype(float)
-        ball = gaussian_filter(ball, sigma / step)
-        shares = ball.reshape(*np.stack([2 * half + 1, FINE], axis=1).ravel()).mean(axis=(1, 3, 5))
-        box = tuple(slice(a, b) for a, b in zip(low, index + half + 1, strict=True))
-        image[box] = image[box] * (1 - shares) + 2500.0 * shares
-    image += rng.normal(0, 20, shape)
-    return Volume(np.round(image).astype(np.int16), affine)
+        scene.add(ball(centre, 2.0), hounsfield)
+    pose = random_pose(rng)
+    volume = scene.volume(rng, pose, flip=bool(rng.integers(2)))
+    return centres @ pose[:3, :3].T + pose[:3, 3], find_spheres(volume, 4.0)
 
 
-def _centres(seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    grid = np.array([[x, SKIN_Y - 5.0, z] for x in (8, 32, 56, 80) for z in (8, 27, 46)], dtype=float)
-    return grid + rng.uniform(-1.3, 1.3, grid.shape) * (1, 0, 1) - (0, 0.4, 0)
-
-
-def _oblique() -> np.ndarray:
-    from scipy.spatial.transform import Rotation
-
-    return Rotation.from_euler("xyz", (8, -12, 30), degrees=True).as_matrix()
-
-
-@pytest.mark.parametrize(("slice_mm", "limit_mm"), [(2.5, 0.25), (1.0, 0.1)])
-@pytest.mark.parametrize("turned", [False, True])
-def test_centres_are_found_to_a_fraction_of_a_voxel(slice_mm: float, limit_mm: float, turned: bool) -> None:
-    """All twelve spheres and nothing else, within the limit rms, on straight and on oblique axes."""
-    centres, direction = _centres(1), _oblique() if turned else np.eye(3)
-    found = find_spheres(_rendered(centres, (0.7, 0.7, slice_mm), 2, direction=direction), 4.0)
-    assert len(found) == 12
+def _errors(true: np.ndarray, found: tuple[FoundSphere, ...]) -> np.ndarray:
     places = np.array([s.centre_mm for s in found])
-    nearest = np.linalg.norm((centres @ direction.T)[:, None] - places[None], axis=-1).min(axis=1)
-    assert np.sqrt(np.mean(nearest**2)) < limit_mm
-    assert all(3.5 < s.diameter_mm < 4.5 and 3000 < s.contrast_hu < 4000 for s in found)
+    return np.array([p - true[np.argmin(np.linalg.norm(true - p, axis=1))] for p in places])
 
 
-def test_the_stated_covariance_covers_the_error() -> None:
-    """Over 36 spheres the error squared, weighed by the covariance, is about three or less, and not far less."""
+@pytest.mark.parametrize(("scanner", "limit_mm"), [(THIN, 0.10), (THICK, 0.25)], ids=["1 mm", "2.5 mm"])
+@pytest.mark.parametrize("hounsfield", [2500.0, 9000.0], ids=["ceramic", "steel, saturated"])
+def test_centres_are_found_to_a_fraction_of_a_voxel(scanner: Scanner, limit_mm: float, hounsfield: float) -> None:
+    """All nine spheres and nothing else, within the limit rms, wherever the scene is turned to."""
+    true, found = _scan(scanner, 1, hounsfield=hounsfield)
+    assert len(found) == 9
+    errors = np.linalg.norm(_errors(true, found), axis=1)
+    assert np.sqrt(np.mean(errors**2)) < limit_mm
+    assert all(3.5 < s.diameter_mm < 5.0 for s in found)
+
+
+@pytest.mark.parametrize(
+    "scanner",
+    [
+        THIN,
+        THICK,
+        Scanner((0.7, 0.7, 1.0), slice_sigma_mm=1.1),
+        Scanner((0.7, 0.7, 2.5), slice_sigma_mm=0.6, noise_hu=50.0),
+        Scanner((0.7, 0.7, 1.0), correlated=True),
+        Scanner((0.9, 0.9, 3.0), slice_sigma_mm=0.6, correlated=True),
+    ],
+    ids=["thin", "thick", "overlapping", "noisy", "correlated", "coarse"],
+)
+def test_the_covariance_covers_the_error(scanner: Scanner) -> None:
+    """Weighed by its covariance, the error squared is about three; nine of ten lie in the 95 % ellipsoid."""
     squares = []
-    for seed in range(3):
-        centres = _centres(10 + seed)
-        for sphere in find_spheres(_rendered(centres, (0.7, 0.7, 2.5), seed), 4.0):
-            error = sphere.centre_mm - centres[np.argmin(np.linalg.norm(centres - sphere.centre_mm, axis=1))]
+    for seed in range(4):
+        true, found = _scan(scanner, 20 + seed)
+        for sphere, error in zip(found, _errors(true, found), strict=True):
             squares.append(error @ np.linalg.solve(sphere.covariance_mm2, error))
     assert len(squares) == 36
-    assert 0.1 < np.mean(squares) < 4.5
+    assert 0.3 < np.mean(squares) / 3.0 < 1.8
+    assert np.mean(np.array(squares) < chi2.ppf(0.95, 3)) > 0.8
 
 
-def test_needles_hubs_and_metal_in_tissue_are_no_spheres() -> None:
-    """A needle through the skin, a hub, a short upright stub and a clip in tissue are passed over."""
-    volume = _rendered(np.zeros((0, 3)), (0.7, 0.7, 1.0), 3)
-    voxels = np.array(volume.voxels)
-    local = volume.points_mm(np.moveaxis(np.indices(volume.shape), 0, -1))
-    off_axis = np.hypot(local[..., 0] - 40, local[..., 2] - 30)
-    voxels[(off_axis < 0.6)] = 8000
-    voxels[(off_axis < 4.5) & (local[..., 1] < 22)] = 300
-    voxels[(np.hypot(local[..., 0] - 70, local[..., 2] - 30) < 0.8) & (abs(local[..., 1] - 15) < 8)] = 8000
-    voxels[np.linalg.norm(local - (20, 36, 40), axis=-1) < 2.0] = 2500
-    assert find_spheres(volume.with_voxels(voxels), 4.0) == ()
+def test_skin_a_millimetre_from_the_sphere_shifts_it_little_and_widens_its_covariance() -> None:
+    """A tight fold: within 0.1 mm still, and the covariance says that it is less sure than off the skin."""
+    true, close = _scan(THICK, 7, standoff_mm=3.0)
+    assert len(close) == 9
+    assert np.linalg.norm(_errors(true, close), axis=1).max() < 0.1
+    off = _scan(THICK, 7)[1]
+    assert np.mean([np.trace(s.covariance_mm2) for s in close]) > 1.2 * np.mean(
+        [np.trace(s.covariance_mm2) for s in off]
+    )
 
 
-def test_slices_too_thick_are_refused() -> None:
-    """Slices of 7 mm cannot place a 4 mm sphere."""
-    volume = Volume(np.zeros((9, 9, 9), np.int16), np.diag([0.7, 0.7, 7.0, 1.0]))
-    with pytest.raises(InvalidInputError, match="too coarse"):
-        find_spheres(volume, 4.0)
+@pytest.mark.parametrize("scanner", [THIN, THICK], ids=["1 mm", "2.5 mm"])
+@pytest.mark.parametrize("seed", [0, 21])
+def test_nothing_else_is_taken_for_a_marker(scanner: Scanner, seed: int) -> None:
+    """Ribs, calcifications, contrast, needles, ECG snaps and leads, coins, other spheres: all are passed over."""
+    rng = np.random.default_rng(seed)
+    scene = Scene(scanner, offset=rng.random())
+    centres = markers(rng, 5)
+    among = decoys(rng, centres)
+    assert {"rib", "needle in tissue", "ECG lead alone", "sphere of 3 mm"} <= {name for name, _ in among}
+    for _, solids in among:
+        for solid, hounsfield in solids:
+            scene.add(solid, hounsfield)
+    for centre in centres:
+        scene.add(ball(centre, 2.0), 2500.0)
+    found = np.array([s.centre_mm for s in find_spheres(scene.volume(rng), 4.0)])
+    assert len(found) == 5
+    assert np.linalg.norm(found[:, None] - centres[None], axis=-1).min(axis=1).max() < 0.25
+
+
+def test_two_markers_eight_millimetres_apart_are_both_found() -> None:
+    """Four millimetres of air between them are enough, and neither pulls the other by 0.1 mm."""
+    rng = np.random.default_rng(3)
+    scene = Scene(THIN)
+    point, normal = skin_point(50.0, 30.0)
+    centres = np.array([point + 5.0 * normal, point + 5.0 * normal + (0.0, 0.0, 8.0)])
+    for centre in centres:
+        scene.add(ball(centre, 2.0), 2500.0)
+    found = np.array([s.centre_mm for s in find_spheres(scene.volume(rng), 4.0)])
+    assert len(found) == 2
+    assert np.linalg.norm(found - centres, axis=1).max() < 0.1
+
+
+@pytest.mark.parametrize("beyond_mm", [0.0, 1.5])
+def test_a_marker_at_the_edge_of_the_image_is_left_out(beyond_mm: float) -> None:
+    """Cut by the last slice, its centroid would be wrong, so it is not reported."""
+    scene = Scene(THIN)
+    last = scene.first[2] + (scene.shape[2] - 1) * scene.spacing[2]
+    point, normal = skin_point(50.0, last - beyond_mm)
+    scene.add(ball(point + 5.0 * normal, 2.0), 2500.0)
+    assert find_spheres(scene.volume(np.random.default_rng(4)), 4.0) == ()
+
+
+@pytest.mark.parametrize("slice_mm", [3.1, 7.0])
+def test_slices_too_thick_are_refused(slice_mm: float) -> None:
+    """Beyond three quarters of a diameter the finder says that it cannot, and what would help."""
+    volume = Volume(np.zeros((9, 9, 9), np.int16), np.diag([0.7, 0.7, slice_mm, 1.0]), file="thick.nii.gz")
+    for look in (find_spheres, check_voxels):
+        with pytest.raises(InvalidInputError, match=r"too coarse.*thick.nii.gz.*3.0 mm.*thinner slices"):
+            look(volume, 4.0)
+
+
+def test_a_diameter_that_is_none_is_refused() -> None:
+    """Nought millimetres is no sphere."""
+    with pytest.raises(InvalidInputError, match="fiducials of 0 mm"):
+        find_spheres(Volume(np.zeros((9, 9, 9), np.int16), np.eye(4)), 0.0)

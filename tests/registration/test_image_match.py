@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from kinematics.errors import InvalidInputError
 from kinematics.frames import Transform
+from registration.accuracy import radial_p95
 from registration.image_match import refine
 from registration.images.volume import Volume
 
@@ -85,3 +86,30 @@ def test_swapped_frames_and_a_wrong_mask_are_refused(scans: tuple[Volume, Volume
         refine(plan, check, T_CHECK_CT, CENTRE, RADIUS)
     with pytest.raises(InvalidInputError, match="mask"):
         refine(plan, check, T_CHECK_CT.inverse(), CENTRE, RADIUS, np.ones((2, 2, 2), bool))
+
+
+def test_the_covariance_is_of_the_size_of_the_error(scans: tuple[Volume, Volume]) -> None:
+    """The error of the match lies within its 95 % bound, which is under a millimetre; more noise widens it."""
+    plan, check = scans
+    found = refine(plan, check, T_CHECK_CT.inverse(), CENTRE, RADIUS)
+    assert found.covariance is not None
+    error = np.linalg.norm(found.T_plan_check.points(T_CHECK_CT.points(CENTRE)) - CENTRE)
+    assert error < radial_p95(found.covariance[:3, :3]) < 1.0
+    noise = np.random.default_rng(5).normal(0, 60, check.shape)
+    worse = refine(
+        plan, check.with_voxels((check.voxels + noise).astype(np.int16)), T_CHECK_CT.inverse(), CENTRE, RADIUS
+    )
+    assert worse.covariance is not None
+    assert np.trace(worse.covariance[:3, :3]) > 1.1 * np.trace(found.covariance[:3, :3])
+
+
+def test_an_image_that_can_slide_gives_no_match(scans: tuple[Volume, Volume]) -> None:
+    """Sheets that lie across one axis hold the match along it alone: no covariance, and the start comes back."""
+    plan, check = scans
+    sheets = []
+    for volume in (plan, check):
+        places = volume.points_mm(np.moveaxis(np.indices(volume.shape), 0, -1))
+        sheets.append(volume.with_voxels((60.0 * np.sin(places[..., 2] / 6.0)).astype(np.int16)))
+    found = refine(*sheets, Transform.identity("ct", "check"), CENTRE, RADIUS)
+    assert found.status == "no_contrast"
+    assert found.covariance is None and "in every direction" in found.reasons[0]

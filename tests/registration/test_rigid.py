@@ -28,11 +28,12 @@ def test_any_motion_is_recovered(turn: tuple[float, ...], shift: tuple[float, ..
         assert found.residuals_mm.max() < 1e-8
 
 
-def test_mirrored_points_are_not_mirrored_back() -> None:
-    """A reflected layout keeps large residuals and a proper rotation, even when it is flat."""
-    found = fit(POINTS, POINTS * (-1, 1, 1), to_frame="b", from_frame="a")
-    assert np.linalg.det(found.T.rotation) == pytest.approx(1.0)
-    assert found.residuals_mm.max() > 10.0
+def test_mirrored_points_are_refused_by_name() -> None:
+    """A reflected layout is never mirrored back, nor fitted badly in silence; a flat one has no mirror image."""
+    with pytest.raises(InvalidInputError, match="mirrored: a reflection leaves 0.00 mm rms"):
+        fit(POINTS, POINTS * (-1, 1, 1), to_frame="b", from_frame="a")
+    flat = POINTS * (1, 1, 0)
+    assert fit(flat, flat * (-1, 1, 1), to_frame="b", from_frame="a").residuals_mm.max() < 1e-9
 
 
 def test_a_poor_point_weighs_little() -> None:

@@ -20,6 +20,8 @@ from kinematics.frames import Transform
 from kinematics.tool import default_tool
 from registration.budget import ErrorBudget
 from registration.registration import Registration, TrePrediction
+from registration.tracking.port import REFERENCE
+from registration.tracking.scene import TrackedScene
 from sim.arm import HOME_RAD
 from sim.patient import make_patient
 from sim.phantom import make_phantom
@@ -52,6 +54,18 @@ class SmallProcedure:
         """Return a new suite of this seed."""
         return Suite(self.case, SUITE, self.budget, self.seed, faults, **options)
 
+    def scene(self, suite: Suite) -> TrackedScene:
+        """Return what a healthy tracker of this suite saw at registration."""
+        sample = Suite(self.case, SUITE, self.budget, self.seed, fidelity="fast").tracker.sample()
+        body = sample.body(REFERENCE).T
+        assert body is not None
+        true = suite.patient.T_tracker_ct.points(suite.patient.fiducials_tracked_ct_mm)
+        return TrackedScene(
+            T_robot_tracker=suite.T_robot_tracker_estimated(),
+            T_tracker_reference=body,
+            fiducials_reference_mm=body.inverse().points(true),
+        )
+
     def run(self, suite: Suite, journal: Journal | None = None, /, **changes: object) -> Execution:
         """Execute the plan in `suite`."""
         parts = {
@@ -63,6 +77,7 @@ class SmallProcedure:
             "arm": suite.arm,
             "gate": suite.gate,
             "clock": suite.clock,
+            "reference": suite.reference(self.scene(suite)),
             "journal": journal or Journal.in_memory(),
         }
         parts.update(changes)

@@ -69,7 +69,13 @@ def placement_of(T_ct_check: Transform, *needles: FoundNeedle) -> Placement:
         missing=(),
         T_plan_check=T_ct_check,
         registration=ImageAgreement(
-            fiducials_used=7, fiducial_fre_mm=0.2, fiducial_tre_p95_mm=0.5, image_difference_mm=None
+            fiducials_used=7,
+            fiducial_fre_mm=0.2,
+            fiducial_tre_p95_mm=0.5,
+            image_difference_mm=None,
+            fiducial_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
+            image_p95_mm=None,
+            image_covariance=None,
         ),
         check_ct_sha256="d",
         plan_sha256="p",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from registration.tracking.port import fresh
+from registration.tracking.port import TrackingStatus
+from registration.tracking.sample_check import judge
 from sim.faults import ForceSpike, GateCloses, TrackerStale
 from tests.sim.small_procedure import small_procedure
 
@@ -16,10 +17,10 @@ def test_a_stale_tracker_is_seen_to_be_stale() -> None:
     for suite in (healthy, stale):
         suite.clock.wait_s(10.0)
     now = healthy.clock.now_s()
-    assert fresh(healthy.tracker.sample(), now, 0.5)
+    assert judge(healthy.tracker.sample(), now).status is TrackingStatus.OK
     sample = stale.tracker.sample()
     assert sample.time_s == pytest.approx(7.0)
-    assert not fresh(sample, now, 0.5)
+    assert judge(sample, now).status is TrackingStatus.STALE
     assert len(sample.points_tracker_mm) == len(healthy.tracker.sample().points_tracker_mm)
 
 

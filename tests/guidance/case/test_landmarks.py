@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from guidance.case.case import Case
-from guidance.case.landmarks import check_densities, check_sides
+from guidance.case.landmarks import WAYS, Density, check_densities, check_sides, shown, told_ways
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
 from sim.phantom import make_phantom
@@ -60,18 +60,89 @@ def test_a_mirrored_patient_is_refused_by_name(phantom: Case, axis: int, said: s
     assert caught.value.value < 0.0 and caught.value.remedy
 
 
+def _balls(**at: tuple[float, float, float]) -> tuple[Volume, dict[str, int]]:
+    """Balls of 8 mm at points [mm]."""
+    grid = Volume(np.zeros((60, 50, 70), np.uint8), np.diag([4.0, 4.0, 4.0, 1.0]))
+    points = grid.points_mm(np.moveaxis(np.indices(grid.shape), 0, -1))
+    voxels = np.zeros(grid.shape, dtype=np.uint8)
+    names = {name: n + 1 for n, name in enumerate(at)}
+    for name, centre in at.items():
+        voxels[np.linalg.norm(points - centre, axis=-1) <= 8.0] = names[name]
+    return grid.with_voxels(voxels), names
+
+
+def test_head_and_foot_are_told_by_the_spine_and_by_organs() -> None:
+    """The lowest vertebra lies below the highest, the lungs above the liver; upside down is said, and so is a turn."""
+    upright = {
+        "vertebrae_L3": (120.0, 150.0, 60.0),
+        "vertebrae_T9": (120.0, 150.0, 200.0),
+        "liver": (60.0, 80.0, 140.0),
+        "lung_lower_lobe_right": (70.0, 90.0, 220.0),
+        "spleen": (190.0, 110.0, 150.0),
+    }
+    found = check_sides(*_balls(**upright))
+    assert found["vertebrae_L3 below vertebrae_T9"] == pytest.approx(140.0)
+    assert told_ways(found) == WAYS
+    flipped = {name: (x, y, 270.0 - z) for name, (x, y, z) in upright.items()}
+    with pytest.raises(InvalidInputError, match="upside down .mirrored head to foot.*liver below lung"):
+        check_sides(*_balls(**flipped))
+    turned = {name: (x, 190.0 - y, 270.0 - z) for name, (x, y, z) in upright.items()}
+    with pytest.raises(InvalidInputError, match="turned by half a turn .*front to back.*head to foot"):
+        check_sides(*_balls(**turned))
+    through = {name: (240.0 - x, 190.0 - y, 270.0 - z) for name, (x, y, z) in upright.items()}
+    with pytest.raises(InvalidInputError, match="mirrored through a point"):
+        check_sides(*_balls(**through))
+
+
+def test_landmarks_that_contradict_each_other_are_not_a_mirror() -> None:
+    """A liver on the right with its kidneys' names exchanged is named for what it is."""
+    image = _balls(
+        liver=(60.0, 80.0, 140.0),
+        spleen=(190.0, 80.0, 140.0),
+        kidney_right=(170.0, 90.0, 60.0),
+        kidney_left=(70.0, 90.0, 60.0),
+    )
+    with pytest.raises(
+        InvalidInputError, match="contradict each other on left and right.*kidney_right.*names mixed up"
+    ):
+        check_sides(*image)
+
+
+def test_crumbs_and_near_landmarks_tell_nothing() -> None:
+    """A structure of a few voxels is no landmark, nor are two whose middles lie beside each other."""
+    image, names = _balls(liver=(60.0, 80.0, 140.0), spleen=(62.0, 120.0, 140.0))
+    assert check_sides(image, names) == {}
+    voxels = np.zeros(image.shape, dtype=np.uint8)
+    voxels[40, 20, 30], voxels[10:20, 10:20, 10:20] = 1, 2
+    assert check_sides(image.with_voxels(voxels), {"liver": 1, "spleen": 2}) == {}
+    assert told_ways({}) == ()
+
+
+EXPECTED = (
+    Density("aorta", ("aorta",), 200.0, 700.0),
+    Density("bone", ("vertebrae", "rib"), 80.0, 1500.0),
+)
+
+
 def test_labels_that_miss_the_image_are_refused() -> None:
-    """Labels shifted against the image have the wrong density, and so has a label that is missing."""
-    hounsfield = {"aorta": 350, "lung": -850, "vertebrae": 250, "liver": 80}
+    """Labels shifted against the image have the wrong density; one that is needed and missing has none."""
     ct = np.full((40, 10, 10), -100, dtype=np.int16)
     labels = np.zeros(ct.shape, dtype=np.uint8)
-    for n, value in enumerate(hounsfield.values()):
+    for n, value in enumerate((350, 250, 80)):
         ct[10 * n : 10 * n + 6] = value
         labels[10 * n : 10 * n + 6] = n + 1
-    names = {name: n + 1 for n, name in enumerate(hounsfield)}
+    names = {"aorta": 1, "vertebrae_L1": 2, "liver": 3}
     image, mask = Volume(ct, np.eye(4)), Volume(labels, np.eye(4))
-    check_densities(image, mask, names)
+    assert check_densities(image, mask, names, EXPECTED, needed=True) == {"aorta": 350.0, "bone": 250.0}
     with pytest.raises(InvalidInputError, match="labelled aorta"):
-        check_densities(image, mask.with_voxels(np.roll(labels, 4, axis=0)), names)
-    with pytest.raises(InvalidInputError, match="labelled liver"):
-        check_densities(image, mask, {n: v for n, v in names.items() if n != "liver"})
+        check_densities(image, mask.with_voxels(np.roll(labels, 4, axis=0)), names, EXPECTED)
+    without = {"vertebrae_L1": 2}
+    assert check_densities(image, mask, without, EXPECTED) == {"bone": 250.0}
+    with pytest.raises(InvalidInputError, match="labelled aorta"):
+        check_densities(image, mask, without, EXPECTED, needed=True)
+
+
+def test_the_best_known_pairs_are_shown_in_order() -> None:
+    """Of many pairs a person reads the few that everybody knows."""
+    sides = {"rib_right_8 right of rib_left_8": 200.0, "liver below lung": 90.5, "liver right of spleen": 120.0}
+    assert shown(sides) == "liver right of spleen (120 mm); liver below lung (90.5 mm)"

@@ -30,9 +30,9 @@ def test_cells_and_defaults(tmp_path: Path) -> None:
         + "4,aorta,,,,\n\n9,liver,costly,,2.5,\n2,spleen,costly,,,\n7,colon,forbidden,4.5,,bowel\n12,lesion,,,,\n"
         + "3,stomach,free,,,\n5,unheard_of,,,,muscle\n",
     )
-    rows = {row.structure.name: row for row in read_roles(path, "lesion")}
+    rows = {row.name: row for row in read_roles(path, "lesion")}
     assert [row.line for row in rows.values()] == [2, 4, 5, 6, 7, 8, 9]
-    found = {name: (row.structure.label, row.structure.policy, row.structure.tissue) for name, row in rows.items()}
+    found = {name: (row.label, row.policy, row.tissue) for name, row in rows.items()}
     forbidden, costly, free = PolicyKind.FORBIDDEN, PolicyKind.COSTLY, PolicyKind.FREE
     assert found == {
         "aorta": (4, Policy(kind=forbidden, clearance_mm=CLEARANCE_MM), Tissue.VESSEL),
@@ -49,7 +49,7 @@ def test_cells_and_defaults(tmp_path: Path) -> None:
 def test_columns_may_be_left_out(tmp_path: Path) -> None:
     """Id and name alone are enough, in any order."""
     rows = read_roles(_table(tmp_path, "name,id\nliver,3\n"), "tumour")
-    assert rows[0].structure.policy == Policy(kind=PolicyKind.COSTLY, price=PRICES["liver"])
+    assert rows[0].policy == Policy(kind=PolicyKind.COSTLY, price=PRICES["liver"])
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,6 @@ def test_columns_may_be_left_out(tmp_path: Path) -> None:
         ("0,liver,,,,", "whole number", "0"),
         ("65536,liver,,,,", "whole number", "65536"),
         ("1.5,liver,,,,", "whole number", "1.5"),
-        (",liver,,,,", "whole number", ""),
         ("3,,,,,", "no name", None),
         ("3,liver,allowed,,,", "no such policy", "allowed"),
         ("3,liver,,,,meat", "no such tissue", "meat"),

@@ -14,6 +14,7 @@ from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy, build_anatomy
 from guidance.planning.directions import lateral_axes
 from kinematics.frames import Transform
+from registration.accuracy import radial_p95
 from registration.budget import ErrorBudget
 from registration.registration import Registration, TrePrediction
 
@@ -130,3 +131,16 @@ def test_risk_is_the_same_wherever_the_scene_lies(box_case: Case, anatomy: Anato
     assert results[1][1] == pytest.approx(results[0][1], abs=1e-3)
     first, _ = lateral_axes(AXIS)
     assert abs(first @ AXIS) < 1e-12
+
+
+def test_the_error_at_the_entry_is_of_registration_and_arm_alone(anatomy: Anatomy) -> None:
+    """It is the registration's own 95 % error there, arm included, and neither bending nor breathing moves it."""
+    here = registration(TURNED, BUDGET)
+    model = risk.error_model(here, anatomy)
+    entry = np.array([6.0, -44.0, 12.0])
+    found = risk.entry_p95_mm(model, entry)
+    assert found == pytest.approx(radial_p95(here.covariance_at(anatomy.T_ct_grid.points(entry))), rel=1e-6)
+    still = ErrorBudget(bending_rms_at_100mm_mm=0.0, breathing_rms_mm=0.0)
+    nothing_else = risk.error_model(registration(TURNED, still), anatomy)
+    assert risk.entry_p95_mm(nothing_else, entry) == pytest.approx(risk.tip_p95_mm(nothing_else, entry, AXIS, 80.0))
+    assert found < risk.tip_p95_mm(model, entry, AXIS, 80.0)

@@ -25,6 +25,7 @@ from kinematics.frames import Transform
 from kinematics.timing import time_line
 from registration.budget import ErrorBudget
 from registration.registration import Registration, TrePrediction
+from registration.tracking.watch import Watched, WatchState
 
 
 class Scene(NamedTuple):
@@ -35,6 +36,7 @@ class Scene(NamedTuple):
     registration: Registration
     case: Case
     suite: SuiteDescription
+    watched: Watched = Watched()
 
     def reasons(self) -> tuple[str, ...]:
         return broken(*self)
@@ -147,6 +149,14 @@ BROKEN: dict[str, tuple[Callable[[Scene], Scene], str]] = {
     "awake": (
         lambda s: s.with_answers(anaesthesia_with_muscle_blockade=False),
         "no anaesthesia with muscle blockade",
+    ),
+    "reference lost": (
+        lambda s: s._replace(watched=Watched(WatchState.MISSING, ("the body 'arm' is not seen",))),
+        "the body 'arm' is not seen",
+    ),
+    "table moved": (
+        lambda s: s._replace(watched=Watched(WatchState.TABLE_MOVED, ("the table moved: register again",), 5.0)),
+        "the table moved: register again",
     ),
     "no electrode": (lambda s: s.with_plan(electrodes=(), order=(), insertions=()), "the plan has no electrode"),
     "short order": (lambda s: s.with_plan(order=("E2",)), "order does not name each electrode once"),

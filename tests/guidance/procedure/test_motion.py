@@ -15,6 +15,7 @@ from guidance.procedure.setpoints import SetpointLog
 from guidance.procedure.steps import SETTLE_LIMIT_S
 from guidance.scene import SuiteDescription
 from kinematics.errors import SafetyStop, StorageError
+from registration.tracking.watch import Watched
 from tests.guidance.procedure.test_guard import AXIS, DEPTH_MM, ENTRY, PLAN, q_of, tip_pose
 
 PERIOD_S = 0.01
@@ -40,6 +41,8 @@ class Bench:
         self.closed_from_s = math.inf
         self.sent: list[tuple[float, np.ndarray, np.ndarray]] = []
         self.waits: list[float] = []
+        self.watched = Watched()
+        self.looks: list[tuple[float, np.ndarray, bool]] = []
 
     def now_s(self) -> float:
         return self.time_s
@@ -67,6 +70,10 @@ class Bench:
     def request(self) -> None:
         raise NotImplementedError
 
+    def look(self, q_rad: np.ndarray, *, still: bool) -> Watched:
+        self.looks.append((self.time_s, q_rad.copy(), still))
+        return self.watched
+
     def state(self) -> GateState:
         is_open = self.time_s < self.closed_from_s
         return GateState(self.time_s, is_open, 5.0 if is_open else 0.0)
@@ -79,7 +86,7 @@ def motion_at(depth_mm: float, phase: Phase = Phase.IN_TISSUE) -> tuple[Motion, 
     guard = Guard(LIMITS, tip_pose, PLAN)
     guard.approve(ApprovedLine(PLAN, ENTRY, AXIS, DEPTH_MM))
     guard._phase = phase
-    return Motion(bench, bench, bench, guard, journal, SetpointLog()), bench, journal
+    return Motion(bench, bench, bench, guard, journal, SetpointLog(), bench), bench, journal
 
 
 def line(first_mm: float, last_mm: float, speed_mm_s: float) -> np.ndarray:

@@ -78,6 +78,7 @@ def _plan(case: Case, registration: Registration) -> Plan:
             clearance=Clearance(structure="aorta", mm=3.5),
             hit_probability=0.002,
             tre_p95_mm=2.4,
+            entry_p95_mm=0.949,
         )
         for name, tip in tips.items()
     )
@@ -132,7 +133,13 @@ def _placement(plan: Plan) -> Placement:
         missing=(),
         T_plan_check=Transform.of("ct", "check", np.eye(3), [2.0, -1.0, 3.0]),
         registration=ImageAgreement(
-            fiducials_used=5, fiducial_fre_mm=0.1, fiducial_tre_p95_mm=0.2, image_difference_mm=0.3
+            fiducials_used=5,
+            fiducial_fre_mm=0.1,
+            fiducial_tre_p95_mm=0.2,
+            image_difference_mm=0.3,
+            fiducial_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
+            image_p95_mm=0.25,
+            image_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
         ),
         check_ct_sha256="c" * 64,
         plan_sha256=plan.sha256(),

@@ -15,6 +15,7 @@ from guidance.report.report import DISCLAIMER, render, write_report
 from guidance.report.scene_view import ShapeOf
 from guidance.report.slices import slice_pictures
 from kinematics.errors import StorageError
+from registration.registration import SkinAgreement
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,25 @@ def test_a_run_that_stopped_early_has_its_report(
     for page in (infeasible, refused):
         assert "as placed" not in page
         assert "Axial, through the tumour" in page
+
+
+def test_a_scan_of_the_skin_and_what_a_person_gave_are_said(full_run: ReportInputs, arm: ShapeOf) -> None:
+    """The distance with its own error, or that there was no answer; the files that took the place of the suite's."""
+    assert full_run.registration is not None
+    skin = SkinAgreement(
+        status="ok", reasons=(), points=812, inliers_percent=80.4, rms_mm=0.5, difference_mm=0.314, p95_mm=0.16
+    )
+    seen = replace(
+        full_run,
+        registration=full_run.registration.model_copy(update={"skin": skin}),
+        registration_told={"calibration": "c.json (sha256 12ab)"},
+    )
+    page = render(seen, arm)
+    assert "0.31 mm at the tumour (its own predicted 95 % error 0.16 mm; 812 points, 80 % on the skin)" in page
+    assert "Given by a person: calibration: c.json (sha256 12ab)." in page
+    silent = skin.model_copy(update={"status": "sliding", "difference_mm": None, "p95_mm": None})
+    page = render(replace(full_run, registration=full_run.registration.model_copy(update={"skin": silent})), arm)
+    assert "no answer (sliding)" in page and "Given by a person" not in page
 
 
 def test_hostile_text_stays_text(full_run: ReportInputs, arm: ShapeOf) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import pytest
-
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.report import records, tables
 from guidance.report.banner import banner
@@ -67,23 +64,6 @@ def test_the_hashes_name_every_image_of_the_case(full_run: ReportInputs) -> None
     """CT, labels and skin mask are tied to the record."""
     rows = dict(records.hashes(full_run).rows)
     assert rows["skin mask of the case"] == full_run.case.body.sha256() != rows["labels of the case"]
-
-
-def test_sources_are_ranked_and_sum_to_one(full_run: ReportInputs) -> None:
-    """Shares of variance at the tumour: three quarters and one quarter, as they were put in."""
-    assert full_run.registration is not None
-    rows = tables.error_sources(full_run.registration)
-    assert [r[0] for r in rows] == ["fiducials in ct", "tracker"]
-    assert [r[2] for r in rows] == pytest.approx([0.75, 0.25])
-    assert rows[0][1] == pytest.approx(np.sqrt(3.0 * 0.08))
-
-
-def test_the_ellipsoid_is_told_in_the_patients_directions(full_run: ReportInputs) -> None:
-    """Largest along the robot's z, which is the patient's anterior; smallest along left."""
-    assert full_run.registration is not None
-    grid = tables.ellipsoid(full_run.registration)
-    assert [set(row[0].split(" – ")) for row in grid.rows] == [{"A", "P"}, {"H", "F"}, {"L", "R"}]
-    assert [float(row[2]) for row in grid.rows] == pytest.approx([0.45, 0.28, 0.2], abs=0.005)
 
 
 def test_planned_measured_and_true_stand_side_by_side(full_run: ReportInputs, planned_run: ReportInputs) -> None:

@@ -16,6 +16,7 @@ from guidance.verification.between_scans import BetweenScans, register_scans
 from guidance.verification.placement import Placement, PlacementStatus
 from kinematics.errors import RefusedError
 from registration.accuracy import point_covariance, radial_p95
+from registration.budget import ErrorBudget
 from registration.fiducials import find_spheres
 from registration.images.volume import Volume
 from sim.scanner import check_scan, planning_scan
@@ -39,7 +40,12 @@ class Scene(NamedTuple):
     def registered(self, check_ct: Volume | None = None, plan_ct: Volume | None = None) -> BetweenScans:
         """Register, quietly."""
         return register_scans(
-            check_ct or self.check_ct, plan_ct or self.plan_ct, self.case, standing.SUITE, lambda _s, _f: None
+            check_ct or self.check_ct,
+            plan_ct or self.plan_ct,
+            self.case,
+            standing.SUITE,
+            ErrorBudget(),
+            lambda _s, _f: None,
         )
 
 

@@ -73,7 +73,13 @@ def placement_of(plan: Plan, needles: list[FoundNeedle], **changes: Any) -> Plac
         missing=tuple(e.id for e in plan.electrodes if e.id not in names),
         T_plan_check=Transform.identity("ct", "check"),
         registration=ImageAgreement(
-            fiducials_used=7, fiducial_fre_mm=0.2, fiducial_tre_p95_mm=0.6, image_difference_mm=0.4
+            fiducials_used=7,
+            fiducial_fre_mm=0.2,
+            fiducial_tre_p95_mm=0.6,
+            image_difference_mm=0.4,
+            fiducial_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
+            image_p95_mm=0.25,
+            image_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
         ),
         check_ct_sha256="d",
         plan_sha256=plan.sha256(),
@@ -199,7 +205,15 @@ def test_all_good_passes(scene: tuple[Case, Plan], field: Field) -> None:
 
 def test_a_warning_alone_does_not_fail(scene: tuple[Case, Plan], field: Field) -> None:
     """An image that disagrees with the fiducials is shown; the verdict is that of the hard checks."""
-    agreement = ImageAgreement(fiducials_used=7, fiducial_fre_mm=0.2, fiducial_tre_p95_mm=0.6, image_difference_mm=3.0)
+    agreement = ImageAgreement(
+        fiducials_used=7,
+        fiducial_fre_mm=0.2,
+        fiducial_tre_p95_mm=0.6,
+        image_difference_mm=3.0,
+        fiducial_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
+        image_p95_mm=0.25,
+        image_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
+    )
     verdict = judged(easy(scene), placement_of(scene[1], needles_of(scene[1]), registration=agreement))
     assert failed(verdict, "warn") == ["image and fiducials agree at the tumour"]
     assert verdict.passed

@@ -12,6 +12,7 @@ import pytest
 from guidance.verification.measure import electrode_errors, measure
 from guidance.verification.placement import Placement, PlacementStatus
 from kinematics.errors import RefusedError
+from registration.budget import ErrorBudget
 from registration.images.volume import Volume
 from sim.scanner import check_scan, planning_scan
 
@@ -38,7 +39,7 @@ def scene():
 def placement(scene):
     """The placement measured in that scene."""
     case, plan, _, plan_ct, check_ct = scene
-    return measure(check_ct, plan_ct, plan, case, suite=standing.SUITE)
+    return measure(check_ct, plan_ct, plan, case, suite=standing.SUITE, budget=ErrorBudget())
 
 
 def test_needles_are_where_truth_has_them(scene, placement):
@@ -92,7 +93,7 @@ def test_a_missing_needle_is_named(scene):
     case, plan, _, plan_ct, _ = scene
     truth = standing.truth_of(case, plan, leave_out=("E2",))
     image = check_scan(case, truth, standing.SUITE, np.random.default_rng(3))
-    found = measure(image, plan_ct, plan, case, suite=standing.SUITE)
+    found = measure(image, plan_ct, plan, case, suite=standing.SUITE, budget=ErrorBudget())
     assert found.status is PlacementStatus.INCOMPLETE
     assert found.missing == ("E2",)
     assert any("E2" in reason for reason in found.reasons)
@@ -103,7 +104,7 @@ def test_no_fiducials_is_refused(scene):
     case, plan, _, plan_ct, _ = scene
     empty = Volume(np.full((60, 60, 40), -1000, np.int16), np.diag([0.7, 0.7, 1.0, 1.0]), "check")
     with pytest.raises(RefusedError, match="cannot be matched"):
-        measure(empty, plan_ct, plan, case, suite=standing.SUITE)
+        measure(empty, plan_ct, plan, case, suite=standing.SUITE, budget=ErrorBudget())
 
 
 def test_errors_are_split_along_and_across_the_planned_axis(scene):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.protocol import named
 from guidance.verification import rules
@@ -32,7 +34,13 @@ def placement(
         missing=missing,
         T_plan_check=Transform.identity("ct", "check"),
         registration=ImageAgreement(
-            fiducials_used=7, fiducial_fre_mm=0.2, fiducial_tre_p95_mm=tre_mm, image_difference_mm=0.3
+            fiducials_used=7,
+            fiducial_fre_mm=0.2,
+            fiducial_tre_p95_mm=tre_mm,
+            image_difference_mm=0.3,
+            fiducial_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
+            image_p95_mm=0.25,
+            image_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
         ),
         check_ct_sha256="d",
         plan_sha256=PLAN.sha256() if plan_sha256 is None else plan_sha256,

@@ -79,7 +79,13 @@ def placement(
         missing=(),
         T_plan_check=Transform.identity("ct", "check"),
         registration=ImageAgreement(
-            fiducials_used=7, fiducial_fre_mm=0.2, fiducial_tre_p95_mm=tre_mm, image_difference_mm=difference_mm
+            fiducials_used=7,
+            fiducial_fre_mm=0.2,
+            fiducial_tre_p95_mm=tre_mm,
+            image_difference_mm=difference_mm,
+            fiducial_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
+            image_p95_mm=None if difference_mm is None else 0.25,
+            image_covariance=np.diag([0.01] * 3 + [1e-6] * 3),
         ),
         check_ct_sha256="d",
         plan_sha256=PLAN.sha256() if plan_sha256 is None else plan_sha256,

@@ -10,7 +10,8 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from guidance.report.dicom_export import SeriesNames, write_series
+from guidance.report.dicom.objects import SeriesNames
+from guidance.report.dicom.series import write_series
 from kinematics.errors import InvalidInputError
 from registration.images.dicom_series import list_series, read_series
 from registration.images.volume import Volume, from_sitk

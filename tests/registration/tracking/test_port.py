@@ -1,17 +1,13 @@
-"""Samples and their age."""
+"""Samples and the bodies in them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from registration.tracking.port import TrackerSample, fresh
-
-
-@pytest.mark.parametrize(("now_s", "expected"), [(10.0, True), (10.2, True), (10.21, False), (9.99, False)])
-def test_only_recent_samples_are_fresh(now_s: float, expected: bool) -> None:
-    """Up to the limit is fresh; older, or from the future, is not."""
-    assert fresh(TrackerSample(10.0, np.zeros((0, 3))), now_s, 0.2 + 1e-9) is expected
+from kinematics.errors import InvalidInputError
+from kinematics.frames import Transform
+from registration.tracking.port import BodyPose, TrackerSample, TrackingStatus
 
 
 def test_a_sample_is_read_only_and_finite() -> None:
@@ -22,3 +18,21 @@ def test_a_sample_is_read_only_and_finite() -> None:
     for bad in (np.full((2, 3), np.nan), np.zeros(3)):
         with pytest.raises(ValueError, match="shape|NaN"):
             TrackerSample(0.0, bad)
+
+
+def test_a_body_that_a_sample_does_not_have_is_missing() -> None:
+    """Asked by name, a body is found; another one is missing, without a pose."""
+    T = Transform.of("tracker", "arm", np.eye(3), (1, 2, 3))
+    sample = TrackerSample(0.0, np.zeros((0, 3)), (BodyPose("arm", T, quality_mm=0.2),))
+    assert sample.body("arm").T is T
+    assert (sample.body("probe").status, sample.body("probe").T) == (TrackingStatus.MISSING, None)
+
+
+def test_a_pose_is_of_its_own_body_and_a_good_one_has_a_pose() -> None:
+    """The pose of another body, or none at all, is not called OK."""
+    T = Transform.of("tracker", "arm", np.eye(3), (1, 2, 3))
+    with pytest.raises(InvalidInputError, match="without a pose"):
+        BodyPose("arm", None)
+    for wrong in (T, T.inverse()):
+        with pytest.raises(InvalidInputError, match="T_tracker_probe"):
+            BodyPose("probe", wrong)

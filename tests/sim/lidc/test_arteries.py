@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from guidance.case.label_canvas import lps_view
 from kinematics.errors import InvalidInputError
 from sim.lidc.arteries import OTHER, RENAL, RENAL_VEINS, SMA, VISCERAL, add_arteries
-from sim.lidc.label_canvas import lps_view
 from tests.sim.lidc.vessel_scene import Scene, grid_points_mm, make_scene, near_line, overlap
 
 LEFT_RENAL_VEIN = np.array([[-11.0, 20.0, 7.0], [4.0, 8.0, 8.0], [33.0, 30.0, 2.0]])

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from guidance.case.case import Case
 from guidance.case.checks import check_case
+from guidance.case.label_canvas import LabelCanvas
 from guidance.case.policy import PolicyKind
 from guidance.case.store import load_case
 from guidance.case.target import target_centroid_mm
@@ -21,7 +22,6 @@ from sim.cache import case_folder, is_kept
 from sim.lidc.anatomy import SourceImages, derive, read_sources
 from sim.lidc.arteries import SMA, add_arteries
 from sim.lidc.fetch import NAMES, fetch
-from sim.lidc.label_canvas import LabelCanvas
 from sim.lidc.mesenteric_vein import SMV, add_mesenteric_vein
 from sim.lidc.source import SOURCES, source_files
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from guidance.case.label_canvas import LabelCanvas
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
-from sim.lidc.label_canvas import LabelCanvas
 from sim.lidc.tumour_site import HEAD_MM, LESION_HU, TumourSite, find_site, lesion_image
 
 

@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from guidance.case.label_canvas import LabelCanvas
 from kinematics.arrays import FloatArray
 from registration.images.volume import Volume
-from sim.lidc.label_canvas import LabelCanvas
 
 SPACING_MM = (0.8, 0.8, 2.5)
 SHAPE = (150, 130, 40)

@@ -1,0 +1,72 @@
+"""A robot–tracker calibration from a file: JSON with `T_robot_tracker`, and its covariance where it is known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kinematics.errors import InvalidInputError
+from kinematics.frames import Transform
+from registration.sources import MotionSpread
+
+KEY = "T_robot_tracker"
+_SPREAD = ("covariance", "pivot_robot_mm")
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationFile:
+    """`T_robot_tracker`, and how well it is known (None: as the error budget says)."""
+
+    T_robot_tracker: Transform
+    spread: MotionSpread | None
+
+
+def read_calibration(path: Path) -> CalibrationFile:
+    """Read what `needlework calibrate robot-tracker` saved, or a file with the transform alone (mm).
+
+    `covariance`, 6 × 6 (t [mm], ω [rad]) in the robot frame about `pivot_robot_mm`, belong together.
+
+    Raises:
+        InvalidInputError: No such file, not JSON, the key is not there, not a rigid 4 × 4, or a covariance that is none
+            or has no pivot.
+    """
+    if not path.is_file():
+        raise InvalidInputError("the calibration is not there", file=str(path), remedy="check the path")
+    try:
+        loaded = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInputError(
+            f"the calibration cannot be read, or is not JSON: {error}",
+            file=str(path),
+            remedy='write {"T_robot_tracker": 4 × 4}',
+        ) from error
+    if not isinstance(loaded, dict) or KEY not in loaded:
+        found = ", ".join(sorted(loaded)) if isinstance(loaded, dict) else type(loaded).__name__
+        raise InvalidInputError(
+            f"the calibration holds no {KEY}",
+            value=found or "nothing",
+            limit=KEY,
+            file=str(path),
+            remedy="write the transform from the tracker to the robot under this name",
+        )
+    try:
+        T = Transform(to="robot", from_="tracker", matrix=loaded[KEY])
+    except (InvalidInputError, ValueError, TypeError) as error:
+        raise InvalidInputError(
+            f"{KEY} is not a rigid transform: {error}", file=str(path), remedy="calibrate again"
+        ) from error
+    given = [name for name in _SPREAD if name in loaded]
+    if not given:
+        return CalibrationFile(T, None)
+    try:
+        return CalibrationFile(T, MotionSpread(*(np.asarray(loaded[name], dtype=np.float64) for name in _SPREAD)))
+    except (InvalidInputError, ValueError, TypeError, KeyError) as error:
+        raise InvalidInputError(
+            f"the covariance of the calibration cannot be used: {error}",
+            file=str(path),
+            limit=" and ".join(_SPREAD),
+            remedy="calibrate again, or leave both out: then the error budget's numbers hold",
+        ) from error

@@ -1,0 +1,1 @@
+"""The skin: as the CT shows it, and a tracked scan of it registered to that."""

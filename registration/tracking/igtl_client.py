@@ -1,0 +1,214 @@
+"""A tracker behind OpenIGTLink: read in a thread, checked, put on our clock, never older than it says.
+
+TRANSFORM and TDATA are bodies, by the device's or tool's name; POINT holds single markers; STATUS is what the tracker
+says of itself. A peer that is gone, silent, slow or sends what cannot be trusted is a sample with a status and a
+reason; the connection is then made anew.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kinematics.arrays import FloatArray
+from kinematics.errors import InvalidInputError
+from kinematics.frames import Transform
+from registration.tracking.igtl_messages import HEADER_BYTES, STATUS_OK, ProtocolError, body_bytes, message_of
+from registration.tracking.port import BodyPose, TrackerSample, TrackingStatus
+
+PORT = 18944
+CONNECT_S = 1.0
+RETRY_S = 0.2
+PART_S = 0.5
+"""A message that has begun must be whole within this: a tracker sends one in far less than a millisecond."""
+TOGETHER_S = 0.25
+"""Parts of one sample: what is older than the newest by more is not of it."""
+OFFSET_WINDOW = 200
+"""Messages over which the offset of the clocks is the least seen: the one that travelled fastest."""
+_RIGID = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    time_s: float
+    value: Any
+
+
+class IgtlTracker:
+    """Implements the Tracker port on an OpenIGTLink server. `close` it, or use it in a `with` statement.
+
+    Time stamps of the peer are brought to this machine's clock by the least delay seen in the last 200 messages, so
+    that a sample's age is wrong by at most the fastest message's travel, some milliseconds.
+
+    Args:
+        host: Address of the server.
+        port: Its port.
+        clock: The clock that samples are timed on; this machine's monotonic one when None.
+    """
+
+    def __init__(self, host: str, port: int = PORT, *, clock: Callable[[], float] | None = None) -> None:
+        self._address, self._clock = (host, port), clock or time.monotonic
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._parts: dict[str, _Part] = {}
+        self._points = _Part(-np.inf, np.zeros((0, 3)))
+        self._said = (TrackingStatus.MISSING, f"no connection to {host}:{port} yet")
+        self._delays: deque[float] = deque(maxlen=OFFSET_WINDOW)
+        self._thread = threading.Thread(target=self._run, name="igtl-tracker", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> IgtlTracker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; returns when the thread has ended."""
+        self._ended.set()
+        self._thread.join(timeout=2.0 * (CONNECT_S + PART_S))
+
+    def sample(self) -> TrackerSample:
+        """Return the latest measurement, timed on the clock; never waits."""
+        with self._lock:
+            parts, points, (status, reason) = dict(self._parts), self._points, self._said
+        now, clock = time.monotonic(), self._clock()
+        newest = max([points.time_s, *(p.time_s for p in parts.values())])
+        if not np.isfinite(newest):
+            reasons = (reason,) if reason else ("the tracker is connected and has sent no measurement",)
+            return TrackerSample(clock, np.zeros((0, 3)), status=TrackingStatus.MISSING, reasons=reasons)
+        bodies = tuple(
+            BodyPose(name, Transform.of("tracker", name, part.value[:3, :3], part.value[:3, 3]))
+            if newest - part.time_s <= TOGETHER_S and part.value is not None
+            else BodyPose(name, None, TrackingStatus.MISSING)
+            for name, part in sorted(parts.items())
+        )
+        seen = points.value if newest - points.time_s <= TOGETHER_S else np.zeros((0, 3))
+        return TrackerSample(clock - (now - newest), seen, bodies, status, (reason,) if reason else ())
+
+    def wait_s(self, timeout_s: float) -> TrackerSample:
+        """Return the first sample that the tracker calls well, or the last one when the time [s] is up."""
+        until = time.monotonic() + timeout_s
+        while (found := self.sample()).status is not TrackingStatus.OK and time.monotonic() < until:
+            time.sleep(0.02)
+        return found
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                with socket.create_connection(self._address, CONNECT_S) as connection:
+                    self._say(TrackingStatus.OK, "")
+                    self._delays.clear()  # another peer, another clock
+                    self._read(connection)
+            except ProtocolError as error:
+                self._say(TrackingStatus.MISSING, f"{self._where} sends what cannot be trusted: {error}")
+            except OSError as error:
+                self._say(TrackingStatus.MISSING, f"no connection to {self._where} ({error})")
+            self._ended.wait(RETRY_S)
+
+    @property
+    def _where(self) -> str:
+        return f"{self._address[0]}:{self._address[1]}"
+
+    def _say(self, status: TrackingStatus, reason: str) -> None:
+        with self._lock:
+            self._said = (status, reason)
+
+    def _read(self, connection: socket.socket) -> None:
+        connection.settimeout(0.1)
+        while not self._ended.is_set():
+            header = self._exactly(connection, HEADER_BYTES, begun=False)
+            if header is None:
+                continue
+            body = self._exactly(connection, body_bytes(header), begun=True) or b""
+            message = message_of(header, body)
+            if message is not None:
+                self._take(message)
+
+    def _exactly(self, connection: socket.socket, count: int, *, begun: bool) -> bytes | None:
+        """Return `count` bytes; None when nothing at all came and nothing was due.
+
+        Raises:
+            ProtocolError: A message that began was not whole in time.
+            OSError: The peer closed the connection.
+        """
+        parts: list[bytes] = []
+        have, until = 0, time.monotonic() + PART_S
+        while have < count:
+            if self._ended.is_set():
+                return None
+            if (begun or have) and time.monotonic() > until:
+                raise ProtocolError(f"a message stopped after {have} of {count} bytes for {PART_S:g} s")
+            try:
+                part = connection.recv(count - have)
+            except TimeoutError:
+                if not begun and not have:
+                    return None
+                continue
+            if not part:
+                raise ConnectionResetError("the peer closed it")
+            if not have:
+                until = time.monotonic() + PART_S
+            parts.append(part)
+            have += len(part)
+        return b"".join(parts)
+
+    def _take(self, message: Any) -> None:
+        now = time.monotonic()
+        self._delays.append(now - message.timestamp)
+        time_s = message.timestamp + min(self._delays)
+        kind = message.message_type
+        with self._lock:
+            if kind == "TRANSFORM":
+                self._parts[body_name(message.device_name)] = _Part(time_s, _rigid(message.matrix))
+            elif kind == "TDATA":
+                for name, matrix in message.tools.items():
+                    self._parts[body_name(name)] = _Part(time_s, _rigid(matrix))
+            elif kind == "POINT":
+                self._points = _Part(time_s, _finite(message.positions))
+            elif kind == "STATUS":
+                well = message.code == STATUS_OK
+                said = f"the tracker says: {message.error or f'status {message.code}'} {message.text}".strip()
+                self._said = (TrackingStatus.OK, "") if well else (TrackingStatus.MISSING, said)
+
+
+def body_name(device: str) -> str:
+    """Return the name of a body: the device's in lower case, without `ToTracker`."""
+    return re.sub(r"totracker$", "", device.strip().lower())
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return host and port of `HOST:PORT`, or `HOST` with the standard port. Raises InvalidInputError."""
+    host, _, port = text.rpartition(":") if ":" in text else (text, "", str(PORT))
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise InvalidInputError(
+            "a tracker is named HOST:PORT", value=text, remedy=f"such as 127.0.0.1:{PORT}, where the tracker listens"
+        )
+    return host, int(port)
+
+
+def _rigid(matrix: Any) -> FloatArray | None:
+    """Return the matrix with its rotation made exact (it comes in single precision); None when it is none."""
+    given = np.asarray(matrix, dtype=np.float64)
+    if not np.isfinite(given).all():
+        return None
+    u, _, vt = np.linalg.svd(given[:3, :3])
+    near = u @ vt
+    if np.abs(near - given[:3, :3]).max() > _RIGID or np.linalg.det(near) < 0.0:
+        return None
+    result = np.eye(4)
+    result[:3, :3], result[:3, 3] = near, given[:3, 3]
+    return result
+
+
+def _finite(positions: Any) -> FloatArray:
+    points = np.asarray(positions, dtype=np.float64).reshape(-1, 3)
+    return points[np.isfinite(points).all(axis=1)]

@@ -1,0 +1,47 @@
+"""What a registration leaves beside its value: spheres for a viewer, and the scene that later looks compare with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from kinematics.errors import RefusedError
+from kinematics.frames import Transform
+from registration.markups_json import write_markups
+from registration.named_points import NamedPoints
+from registration.registration import Registration
+from registration.tracking.port import REFERENCE, TrackerSample
+from registration.tracking.scene import TrackedScene
+from registration.tracking.watch import SceneWatch, WatchState
+
+
+def save_markups(registration: Registration, path: Path) -> None:
+    """Write the fiducials as a point list that Slicer shows, each with its residual. Raises StorageError."""
+    found = registration.fiducials
+    centres = np.array([f.centre_ct_mm for f in found])
+    said = tuple("not tracked" if f.residual_mm is None else f"residual {f.residual_mm:.2f} mm" for f in found)
+    write_markups(path, NamedPoints(tuple(f.id for f in found), centres, "ct"), said)
+
+
+def scene_of(
+    tracked: TrackerSample, registration: Registration, T_robot_tracker: Transform, T_robot_arm: Transform
+) -> TrackedScene | None:
+    """Return what the tracker saw at registration; None where it shows no body on the table.
+
+    Args:
+        tracked: The sample that was registered.
+        registration: What came of it.
+        T_robot_tracker: The calibration that it used.
+        T_robot_arm: Where the encoders put the body on the flange.
+
+    Raises:
+        RefusedError: Robot and tracker do not stand as they were calibrated, or too few fiducials are seen.
+    """
+    if tracked.body(REFERENCE).T is None:
+        return None
+    scene = TrackedScene.of(tracked, registration, T_robot_tracker)
+    watched = SceneWatch(scene).look(tracked, tracked.time_s, T_robot_arm, still=True)
+    if watched.state is not WatchState.OK:
+        raise RefusedError("register", watched.reasons)
+    return scene
