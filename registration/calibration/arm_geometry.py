@@ -53,7 +53,8 @@ class ArmGeometry:
         misfit: That, over what the stated noise would leave; above 1 the arm has errors that are not geometry.
         unexplained_rms_mm: Those errors: what is left beyond the noise, such as joints that give under the weight.
         predicted_rms_mm: Rms error of a marker to expect in poses over the middle of the joints' ranges: what the
-            noise leaves uncertain, and the unexplained, which more postures do not average away.
+            noise leaves uncertain, and the unexplained, which more postures do not average away. A point farther
+            out than the markers errs more: track the needle's tip itself, or markers as far out.
         identified: How many directions of the 42 the measurements tell better than the prior.
         outliers: Poses that were left out, by index.
     """
@@ -93,9 +94,9 @@ def calibrate_arm(
     Raises:
         InvalidInputError: Fewer than twenty postures, shapes that do not match, joints outside their limits, or
             markers that are mirrored or in another unit.
-        RefusedError: The postures tell too little of the arm (the joints that moved least are named), the markers do
-            not follow the arm, the arm has errors that are not geometry, or more than a tenth of the postures do not
-            fit.
+        RefusedError: The postures tell too little of the arm (the joints that moved least are named), the arm has
+            errors that are not geometry, the markers do not follow it at all, or more than a tenth of the postures
+            do not fit.
 
     Reference:
         Hollerbach, Khalil, Gautier 2016, Springer Handbook of Robotics, ch. 6 (identification, its rank and scaling).

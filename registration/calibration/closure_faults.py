@@ -12,6 +12,7 @@ from kinematics.errors import InvalidInputError, RefusedError
 from kinematics.units import MM_PER_M
 from registration.calibration import closure
 from registration.calibration.closure import Closing, Pairs
+from registration.calibration.pose_noise import Observer, PoseNoise
 
 SMALLEST_SWING_RAD = math.radians(1.0)
 """Rms by which the least-moved direction must be turned to and fro, whatever the noise."""
@@ -21,6 +22,8 @@ LARGEST_DEVIATION_RAD = math.radians(1.0)
 """Above either standard deviation, in any direction, X is not said to be known."""
 _LARGEST_MISFIT_RAD = math.radians(5.0)
 """Median angle between the two streams after the closed-form fit: above it they are not of one rigid body."""
+_INVERTED_SHARE = 0.35
+"""With so much less misfit the other way round, a stream is called inverted."""
 _SCALE_TOLERANCE = 0.05
 _SURE = 6.0
 """How many standard deviations a wrong scale must lie from the right one."""
@@ -52,6 +55,18 @@ def refuse_little_turns(rotations: FloatArray, noise_rad: float, frame: str) -> 
     """
     change = rotations - np.eye(3)
     _refuse_unmoved(np.einsum("nji,njk->ik", change, change) / len(change), noise_rad, frame)
+
+
+def refuse_moving_observer(noise: PoseNoise, what: str) -> None:
+    """Refuse noise of a moving observer where only a standing one is meant.
+
+    Raises:
+        InvalidInputError: It is of a moving observer.
+    """
+    if noise.observer is Observer.MOVING:
+        raise InvalidInputError(
+            f"{what} are those of a standing observer", value=noise.observer.value, remedy="state their noise as such"
+        )
 
 
 def refuse_vague(covariance: FloatArray, frame: str) -> None:
@@ -122,7 +137,7 @@ def refuse_inconsistent(pairs: Pairs, begin: Closing, frames: tuple[str, str, st
     misfit = _misfit_rad(pairs, begin)
     if misfit > _LARGEST_MISFIT_RAD:
         inverted = closure.inverted_b(pairs)
-        if _misfit_rad(inverted, closure.start(inverted, tied=tied)) < 0.2 * misfit:
+        if _misfit_rad(inverted, closure.start(inverted, tied=tied)) < _INVERTED_SHARE * misfit:
             raise InvalidInputError(
                 f"one of the two streams is inverted: T_{tool}_{world} was given for T_{world}_{tool}, or the other "
                 "stream likewise",

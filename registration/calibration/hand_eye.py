@@ -64,6 +64,9 @@ def calibrate_hand_eye(
     hand = _one_body(hand_motions, "the hand's motions")
     eye = _one_body(eye_motions, "the eye's motions")
     pairs = pairs_of(hand_motions, eye_motions)
+    for noise, what in ((noise_hand, "the hand's motions"), (noise_eye, "the eye's motions")):
+        if noise is not None:
+            closure_faults.refuse_moving_observer(noise, what)
     closure_faults.refuse_little_turns(pairs.rotation_a, noise_hand.rotation_rms_rad, hand)
     begin = closure.start(pairs, tied=True)
     closure_faults.refuse_inconsistent(pairs, begin, (hand, hand, eye, eye), tied=True)

@@ -92,6 +92,7 @@ def solve(
     frames: tuple[str, str, str, str],
 ) -> RobustFit:
     """Return the fit of checked pairs; see `calibrate_robot_world` for what it refuses."""
+    closure_faults.refuse_moving_observer(noise_hand, "the hand's poses")
     closure_faults.refuse_little_motion(pairs.rotation_a, noise_hand.rotation_rms_rad, frames[1])
     begin = closure.start(pairs, tied=False)
     closure_faults.refuse_inconsistent(pairs, begin, frames, tied=False)

@@ -15,6 +15,7 @@ from registration.calibration.pose_streams import PoseStream
 STEP_S = 0.01
 _WINDOW_S = 0.2
 """Over which an angular speed is taken; shorter ones drown in the noise of the rotations."""
+_LONGEST_S = 3600.0
 _SMALLEST_SPEED_RAD_S = 0.02
 _SMALLEST_CORRELATION = 0.7
 _RIVAL_RATIO = 2.0
@@ -41,7 +42,7 @@ def find_time_offset(first: PoseStream, second: PoseStream) -> TimeOffset:
     at which the shorter stream overlaps by half, gaps left out, and read between the steps by a parabola.
 
     Raises:
-        InvalidInputError: A stream that does not turn.
+        InvalidInputError: A stream that does not turn, or is longer than an hour.
         RefusedError: No overlap, no alike turning, or several shifts that fit as well (a motion that repeats).
 
     Reference:
@@ -94,6 +95,15 @@ def find_time_offset(first: PoseStream, second: PoseStream) -> TimeOffset:
 
 def _speeds(stream: PoseStream) -> tuple[FloatArray, FloatArray]:
     """Return angular speed [rad/s] (0 where unknown) and 1 where known, every `STEP_S` from the first sample on."""
+    length_s = float(stream.times_s[-1] - stream.times_s[0])
+    if length_s > _LONGEST_S:
+        raise InvalidInputError(
+            f"the stream of {stream.from_} is too long to be laid over another",
+            value=round(length_s, 1),
+            limit=_LONGEST_S,
+            unit="s",
+            remedy="cut it to the motion; look for a time stamp that is not of this recording",
+        )
     times = np.arange(stream.times_s[0], stream.times_s[-1], STEP_S)
     half = 0.5 * _WINDOW_S
     known = stream.covered(times - half) & stream.covered(times) & stream.covered(times + half)

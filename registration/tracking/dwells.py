@@ -16,6 +16,7 @@ RADIUS_MM = 2.0
 DURATION_S = 1.0
 _SETTLED_S = 0.3
 """A rest begins when the tip has kept within the radius for so long."""
+_RENEWED = 1.05
 _LARGEST_GAP_S = 0.5
 """Longer without a sample, and nobody knows where the tip was."""
 
@@ -82,8 +83,10 @@ def _settled(times: FloatArray, tips: FloatArray, first: int, radius_mm: float) 
 
 def _grown(times: FloatArray, tips: FloatArray, first: int, last: int, radius_mm: float) -> int:
     """Return the last sample up to which the tip keeps within the radius of the median so far."""
+    middle, counted = np.median(tips[first : last + 1], axis=0), last + 1 - first
     while last + 1 < len(times) and times[last + 1] - times[last] <= _LARGEST_GAP_S:
-        middle = np.median(tips[first : last + 1], axis=0)
+        if last + 1 - first > _RENEWED * counted:  # a median a sample would take the square of a long rest's length
+            middle, counted = np.median(tips[first : last + 1], axis=0), last + 1 - first
         if np.linalg.norm(tips[last + 1] - middle) > radius_mm:
             break
         last += 1

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from kinematics.errors import InvalidInputError, RefusedError
 from kinematics.frames import Transform
 from registration.calibration.hand_eye import calibrate_hand_eye
-from registration.calibration.pose_noise import PoseNoise
+from registration.calibration.pose_noise import Observer, PoseNoise
 from registration.calibration.robot_world import calibrate_robot_world
 from tests.registration.calibration.loops import loop, mahalanobis, noisy, random_transform, small_motion
 
@@ -93,6 +93,8 @@ def test_poor_motions_are_refused() -> None:
     ):
         with pytest.raises(InvalidInputError, match=words):
             calibrate_hand_eye(first, second, noise_hand=HAND, noise_eye=EYE)
+    with pytest.raises(InvalidInputError, match="standing observer"):
+        calibrate_hand_eye(hand, eye, noise_eye=PoseNoise(0.1, 1e-3, Observer.MOVING))
     loose = [noisy(b, PoseNoise(40.0, 0.0), rng) if i % 4 == 0 else b for i, b in enumerate(eye)]
     with pytest.raises(RefusedError, match="do not fit the others"):
         calibrate_hand_eye(hand, loose, noise_hand=HAND, noise_eye=EYE)

@@ -34,8 +34,8 @@ def test_a_clean_swing_gives_the_tip() -> None:
 def test_the_stated_covariance_is_that_of_many_swings() -> None:
     """The tip's error, weighed by the covariance, averages to about three."""
     squares = []
-    for seed in range(150):
-        found = calibrate_pivot(_swing(60, 30, 0.15, seed))
+    for seed in range(100):
+        found = calibrate_pivot(_swing(40, 30, 0.15, seed))
         error = found.tip_tool_mm - TIP
         squares.append(error @ np.linalg.solve(found.tip_covariance_mm2, error))
     assert np.mean(squares) == pytest.approx(3.0, abs=0.7)

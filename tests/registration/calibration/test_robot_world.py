@@ -30,6 +30,9 @@ def test_exact_poses_give_exact_frames(seed: int) -> None:
     assert (found.T_base_world.to, found.T_base_world.from_) == ("robot", "tracker")
     assert found.T_hand_tool.matrix == pytest.approx(X.matrix, abs=1e-6)
     assert found.T_base_world.matrix == pytest.approx(Z.matrix, abs=1e-5)
+    unstated = calibrate_robot_world(arm, tracker)
+    assert unstated.T_hand_tool.matrix == pytest.approx(X.matrix, abs=1e-6)
+    assert unstated.outliers == () and unstated.noise_tool.translation_rms_mm < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -38,8 +41,8 @@ def test_exact_poses_give_exact_frames(seed: int) -> None:
     ids=["tracker", "camera on the arm", "tracker of unknown noise", "camera of unknown noise"],
 )
 def test_the_stated_covariances_are_those_of_many_calibrations(arm: PoseNoise, tool: PoseNoise, stated: bool) -> None:
-    """Over 40 scenes, errors of X and of Z, weighed by their covariances, average to six."""
-    trials = 40
+    """Over 30 scenes, errors of X and of Z, weighed by their covariances, average to six."""
+    trials = 30
     squares = np.empty((trials, 2))
     for seed in range(trials):
         X, Z, hand, seen = loop(np.random.default_rng(seed), 20, arm, tool)
@@ -49,9 +52,9 @@ def test_the_stated_covariances_are_those_of_many_calibrations(arm: PoseNoise, t
         error = small_motion(Z, found.T_base_world, found.pivot_base_mm)
         squares[seed, 1] = mahalanobis(error, found.covariance_base_world)
         assert np.trace(found.covariance_hand_tool[:3, :3]) < 0.5**2
-    # The mean of 40 squares of six degrees has a deviation of √(12 / 40); the noise itself, found from few
+    # The mean of 30 squares of six degrees has a deviation of √(12 / 30); the noise itself, found from few
     # residuals, adds a little.
-    assert squares.mean(axis=0) == pytest.approx([6.0, 6.0], abs=1.8)
+    assert squares.mean(axis=0) == pytest.approx([6.0, 6.0], abs=2.1)
 
 
 def test_the_answer_moves_with_the_scene() -> None:
@@ -135,7 +138,7 @@ def test_a_pair_that_does_not_belong_is_left_out_by_name() -> None:
     wrong[17] = tracker[17] @ Transform.of(
         "marker", "marker", Rotation.from_rotvec([0.1, 0, 0]).as_matrix(), (0, 30, 0)
     )
-    rest = [i for i in range(30) if i not in (4, 17)]
+    fewer = [[poses[i] for i in range(30) if i not in (4, 17)] for poses in (arm, tracker)]
     for noise in (TRACKER, Observer.STANDING):
         found = calibrate_robot_world(arm, wrong, noise_hand=ARM, noise_tool=noise)
         clean = calibrate_robot_world(
@@ -165,5 +168,7 @@ def test_counts_and_frames_are_checked() -> None:
         calibrate_robot_world(arm, tracker[:5])
     with pytest.raises(InvalidInputError, match="same two frames"):
         calibrate_robot_world([*arm[:5], tracker[0]], tracker)
+    with pytest.raises(InvalidInputError, match="standing observer"):
+        calibrate_robot_world(arm, tracker, noise_hand=CAMERA)
     with pytest.raises(InvalidInputError, match="finite"):
         PoseNoise(float("nan"), 0.0)

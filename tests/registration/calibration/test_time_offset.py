@@ -66,6 +66,10 @@ def test_strangers_still_bodies_and_short_streams_are_refused() -> None:
 
     with pytest.raises(InvalidInputError, match="hardly turns"):
         find_time_offset(first, stream(still, np.arange(0, 10, 0.05), 0.0, NONE, rng))
+    late = second.times_s.copy()
+    late[-1] += 1.0e9
+    with pytest.raises(InvalidInputError, match="too long"):
+        find_time_offset(first, PoseStream("world", "tool", late, second.quaternions, second.translations_mm))
     short = PoseStream("world", "tool", second.times_s[:20], second.quaternions[:20], second.translations_mm[:20])
     with pytest.raises((RefusedError, InvalidInputError), match="too short|hardly turns"):
         find_time_offset(first, short)
