@@ -141,9 +141,7 @@ def test_a_pair_that_does_not_belong_is_left_out_by_name() -> None:
     fewer = [[poses[i] for i in range(30) if i not in (4, 17)] for poses in (arm, tracker)]
     for noise in (TRACKER, Observer.STANDING):
         found = calibrate_robot_world(arm, wrong, noise_hand=ARM, noise_tool=noise)
-        clean = calibrate_robot_world(
-            [arm[i] for i in rest], [tracker[i] for i in rest], noise_hand=ARM, noise_tool=noise
-        )
+        clean = calibrate_robot_world(*fewer, noise_hand=ARM, noise_tool=noise)
         assert found.outliers == (4, 17) and found.used == 28
         assert found.T_hand_tool.matrix == pytest.approx(clean.T_hand_tool.matrix, abs=1e-3)
 
