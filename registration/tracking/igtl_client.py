@@ -11,7 +11,6 @@ import re
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,17 +21,16 @@ from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from kinematics.frames import Transform
 from registration.tracking.igtl_messages import HEADER_BYTES, STATUS_OK, ProtocolError, body_bytes, message_of
-from registration.tracking.port import BodyPose, TrackerSample, TrackingStatus
+from registration.tracking.port import TOGETHER_S, BodyPose, TrackerSample, TrackingStatus
 
 PORT = 18944
 CONNECT_S = 1.0
 RETRY_S = 0.2
 PART_S = 0.5
 """A message that has begun must be whole within this: a tracker sends one in far less than a millisecond."""
-TOGETHER_S = 0.25
-"""Parts of one sample: what is older than the newest by more is not of it."""
-OFFSET_WINDOW = 200
-"""Messages over which the offset of the clocks is the least seen: the one that travelled fastest."""
+DRIFT = 1e-4
+"""Two clocks drift apart by no more than this (s/s). The least delay seen is let grow so fast and no faster: what
+comes later and later is old, and is not to look fresh because everything else is late as well."""
 _RIGID = 1e-3
 
 
@@ -45,8 +43,10 @@ class _Part:
 class IgtlTracker:
     """Implements the Tracker port on an OpenIGTLink server. `close` it, or use it in a `with` statement.
 
-    Time stamps of the peer are brought to this machine's clock by the least delay seen in the last 200 messages, so
-    that a sample's age is wrong by at most the fastest message's travel, some milliseconds.
+    Time stamps of the peer are brought to this machine's clock by the least delay seen in this connection, from the
+    stamp to a message's first byte. So a sample is older than it says by the fastest message's travel, some
+    milliseconds; a peer that is late by the same time from its first message on cannot be told from another clock.
+    A peer's clock that is set back makes its samples stale until it is connected anew.
 
     Args:
         host: Address of the server.
@@ -61,7 +61,8 @@ class IgtlTracker:
         self._parts: dict[str, _Part] = {}
         self._points = _Part(-np.inf, np.zeros((0, 3)))
         self._said = (TrackingStatus.MISSING, f"no connection to {host}:{port} yet")
-        self._delays: deque[float] = deque(maxlen=OFFSET_WINDOW)
+        self._begun_s = self._offset_at_s = -np.inf
+        self._offset_s = np.inf
         self._thread = threading.Thread(target=self._run, name="igtl-tracker", daemon=True)
         self._thread.start()
 
@@ -102,11 +103,17 @@ class IgtlTracker:
         return found
 
     def _run(self) -> None:
+        try:
+            self._connect()
+        finally:  # whatever ended it: nobody reads any more
+            self._say(TrackingStatus.MISSING, f"{self._where} is not read any more")
+
+    def _connect(self) -> None:
         while not self._ended.is_set():
             try:
                 with socket.create_connection(self._address, CONNECT_S) as connection:
                     self._say(TrackingStatus.OK, "")
-                    self._delays.clear()  # another peer, another clock
+                    self._offset_s = np.inf  # another peer, another clock
                     self._read(connection)
             except ProtocolError as error:
                 self._say(TrackingStatus.MISSING, f"{self._where} sends what cannot be trusted: {error}")
@@ -157,14 +164,18 @@ class IgtlTracker:
                 raise ConnectionResetError("the peer closed it")
             if not have:
                 until = time.monotonic() + PART_S
+            if not have and not begun:
+                self._begun_s = time.monotonic()
             parts.append(part)
             have += len(part)
         return b"".join(parts)
 
     def _take(self, message: Any) -> None:
-        now = time.monotonic()
-        self._delays.append(now - message.timestamp)
-        time_s = message.timestamp + min(self._delays)
+        grown_s = (
+            self._offset_s + DRIFT * (self._begun_s - self._offset_at_s) if np.isfinite(self._offset_s) else np.inf
+        )
+        self._offset_s, self._offset_at_s = min(grown_s, self._begun_s - message.timestamp), self._begun_s
+        time_s = message.timestamp + self._offset_s
         kind = message.message_type
         with self._lock:
             if kind == "TRANSFORM":
@@ -181,8 +192,11 @@ class IgtlTracker:
 
 
 def body_name(device: str) -> str:
-    """Return the name of a body: the device's in lower case, without `ToTracker`."""
-    return re.sub(r"totracker$", "", device.strip().lower())
+    """Return the name of a body: the device's in lower case, without `ToTracker`. Raises ProtocolError without one."""
+    name = re.sub(r"totracker$", "", device.strip().lower())
+    if not name:
+        raise ProtocolError(f"a body without a name ({device!r})")
+    return name
 
 
 def parse_address(text: str) -> tuple[str, int]:

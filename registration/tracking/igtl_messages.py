@@ -21,6 +21,8 @@ HEADER_VERSIONS = (1, 2)
 """Version 1 is sent by protocols 1 and 2, version 2 by protocol 3."""
 LARGEST_BODY_BYTES = 1 << 20
 """A tracker's message is some kilobytes; images are nothing that a tracker sends."""
+KINDS = ("TRANSFORM", "TDATA", "POINT", "STATUS")
+"""What a tracker sends; any other kind is passed over."""
 STATUS_OK = 1
 _TDATA = struct.Struct("> 20s B B 12f")
 _STATUS = struct.Struct("> H q 20s")
@@ -111,7 +113,7 @@ def body_bytes(header: bytes) -> int:
 
 
 def message_of(header: bytes, body: bytes) -> MessageBase | None:
-    """Return the message; None for a kind that nobody here knows, which the protocol says to pass over.
+    """Return the message; None for a kind that no tracker sends, which the protocol says to pass over.
 
     Raises:
         ProtocolError: The checksum or the content is wrong.
@@ -119,11 +121,11 @@ def message_of(header: bytes, body: bytes) -> MessageBase | None:
     if struct.unpack_from("> Q", header, 50)[0] != CRC64(body):
         raise ProtocolError("the checksum of a message is wrong")
     fields = MessageBase.parse_header(header)
-    message = MessageBase.create_message(fields["message_type"])
-    if message is None:
+    if fields["message_type"] not in KINDS:
         return None
+    message = MessageBase.create_message(fields["message_type"])
     try:
         message.unpack(fields, body)
-    except (struct.error, ValueError, IndexError, UnicodeDecodeError) as error:
+    except (struct.error, ValueError, LookupError, TypeError) as error:  # TypeError: an encoding that pyigtl lacks
         raise ProtocolError(f"a {fields['message_type']} message that cannot be taken apart ({error})") from error
     return message

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from kinematics.errors import InvalidInputError
-from registration.tracking.port import BodyPose, TrackerSample, TrackingStatus
+from registration.tracking.port import TOGETHER_S, BodyPose, TrackerSample, TrackingStatus
 from registration.tracking.recording import RecordedPose
 
 
 class RecordedTracker:
     """Implements the Tracker port on recorded poses. The recording begins at the first sample, and ends stale.
+
+    A body whose own recording has ended, or pauses for over 0.25 s while another's goes on, is missing.
 
     Args:
         bodies: Poses `T_tracker_<name>` by the body's name, each in order of time; a frame that the tracker called
@@ -55,11 +57,11 @@ class RecordedTracker:
         if self._begun_s is None:
             self._begun_s = now
         at = self._first_s + now - self._begun_s
-        found, newest = [], -np.inf
+        last = {n: int(np.searchsorted(self._times[n], at, side="right")) - 1 for n in self._bodies}
+        newest = max(poses[last[n]].time_s if last[n] >= 0 else -np.inf for n, poses in self._bodies.items())
+        found = []
         for name, poses in self._bodies.items():
-            n = int(np.searchsorted(self._times[name], at, side="right")) - 1
-            pose = poses[n].T if n >= 0 else None
-            if n >= 0:
-                newest = max(newest, poses[n].time_s)
+            shown = poses[last[name]] if last[name] >= 0 else None
+            pose = shown.T if shown is not None and newest - shown.time_s <= TOGETHER_S else None
             found.append(BodyPose(name, pose, TrackingStatus.MISSING if pose is None else TrackingStatus.OK))
         return TrackerSample(now - (at - newest), np.zeros((0, 3)), tuple(found))

@@ -14,6 +14,8 @@ REFERENCE = "reference"
 """Name of the body fixed to the table."""
 ARM = "arm"
 """Name of the body fixed to the arm's flange."""
+TOGETHER_S = 0.25
+"""Parts of one sample that come one by one: what is older than the newest by more is not of it."""
 
 
 class TrackingStatus(StrEnum):

@@ -11,7 +11,7 @@ import sys
 import time
 
 import numpy as np
-from pyigtl.messages import PointMessage, TransformMessage
+from pyigtl.messages import CRC64, PointMessage, TransformMessage
 
 from registration.tracking.igtl_messages import StatusMessage, TrackingDataMessage
 
@@ -34,6 +34,23 @@ def frame(number: int, version: int = 1, ahead_s: float = 0.0) -> bytes:
     for part in parts:
         part.header_version = version
     return b"".join(part.pack() for part in parts)
+
+
+def odd(mode: str) -> bytes:
+    """A message whose frame and checksum are right, and that no tracker sends."""
+    if mode == "image":  # its scalar type is none
+        body = struct.pack("> H 4B 3H 12f 6H", 1, 1, 99, 2, 2, 1, 1, 1, *[0.0] * 12, 0, 0, 0, 1, 1, 1) + b"\0"
+        return (
+            struct.pack("> H 12s 20s 2I 2Q", 1, b"IMAGE", b"Picture", int(time.time()), 0, len(body), CRC64(body))
+            + body
+        )
+    if mode == "nameless":
+        return TransformMessage(ARM, device_name="ToTracker").pack()
+    message = TransformMessage(ARM, device_name="ArmToTracker")
+    message.header_version, message.metadata = 2, {"k": "v"}
+    raw = message.pack()
+    body = raw[58:].replace(struct.pack("> 3H I", 1, 1, 3, 1), struct.pack("> 3H I", 1, 1, 77, 1))
+    return raw[:50] + struct.pack("> Q", CRC64(body)) + body
 
 
 def spoiled(mode: str, good: bytes) -> bytes:
@@ -61,6 +78,10 @@ def feed(connection: socket.socket, mode: str) -> None:
             time.sleep(30.0)
         elif mode == "silent" and number == 5:
             time.sleep(30.0)
+        elif mode in ("image", "nameless", "encoding") and number == 5:
+            connection.sendall(odd(mode))
+        elif mode == "late":  # well for a second, then everything is two seconds old
+            connection.sendall(frame(number, 1, -2.0 if number >= 50 else 0.0))
         elif mode in ("garbage", "checksum", "version", "huge") and number >= 5:
             connection.sendall(spoiled(mode, good))
         elif mode == "trickle":

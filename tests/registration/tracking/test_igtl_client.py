@@ -104,6 +104,44 @@ def test_a_peer_that_hangs_or_is_slow_is_stale(start: Start, mode: str) -> None:
         assert len(sample.points_tracker_mm) == 3
 
 
+def test_a_peer_that_falls_behind_stays_stale(start: Start) -> None:
+    """New measurements of two seconds ago: stale, however many of them come (three hundred here, from four devices)."""
+    _, port = start("late")
+    with IgtlTracker("127.0.0.1", port) as tracker:
+        _until(tracker, _well)
+        _until(tracker, lambda s: judge(s, time.monotonic()).status is TrackingStatus.STALE)
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            sample = tracker.sample()
+            assert 1.9 < time.monotonic() - sample.time_s < 2.3
+            assert not _well(sample)
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("mode", "said"), [("image", ""), ("nameless", "without a name"), ("encoding", "taken apart")])
+def test_an_odd_message_does_not_end_the_reading(start: Start, mode: str, said: str) -> None:
+    """A picture is passed over; a body without a name or text in an unknown encoding is said, and it goes on."""
+    _, port = start(mode)
+    with IgtlTracker("127.0.0.1", port) as tracker:
+        _until(tracker, _well)
+        if said:
+            _until(tracker, lambda s: any(said in r for r in s.reasons))
+        else:
+            time.sleep(0.3)
+        first = _until(tracker, _well)
+        _until(tracker, lambda s: _well(s) and s.time_s > first.time_s)
+
+
+def test_a_tracker_that_is_closed_is_missing(start: Start) -> None:
+    """What was seen last is not well any more once nobody reads."""
+    _, port = start("well")
+    tracker = IgtlTracker("127.0.0.1", port)
+    _until(tracker, _well)
+    tracker.close()
+    sample = tracker.sample()
+    assert sample.status is TrackingStatus.MISSING and "is not read any more" in sample.reasons[0]
+
+
 def test_a_peer_that_was_killed_comes_back(start: Start) -> None:
     """Gone within a second, with a reason; a new one on the same port is well again without any act."""
     peer, port = start("well")

@@ -47,6 +47,22 @@ def test_it_plays_at_its_own_speed_and_ends_stale() -> None:
     assert tracker.sample().time_s == pytest.approx(100.4)
 
 
+def test_a_body_whose_recording_has_ended_is_missing() -> None:
+    """The other one goes on: the pose of a second ago is not shown as one of now."""
+    clock = Clock()
+    arm = Transform.of("tracker", "arm", np.eye(3), (1, 2, 3))
+    poses = {
+        "stylus": [RecordedPose(0.1 * n, _pose(n)) for n in range(3)],
+        "arm": [RecordedPose(0.1 * n, arm) for n in range(15)],
+    }
+    tracker, said = RecordedTracker(poses, clock), []
+    for now in (100.0, 100.42, 100.52, 101.3):
+        clock.now_s = now
+        sample = tracker.sample()
+        said.append((str(sample.body("stylus").status), str(sample.body("arm").status)))
+    assert said == [("ok", "ok"), ("ok", "ok"), ("missing", "ok"), ("missing", "ok")]
+
+
 def test_what_cannot_be_played_is_refused() -> None:
     """Nothing at all, a body without poses, a pose between other frames."""
     other = Transform.of("reference", "stylus", np.eye(3), (0, 0, 0))
