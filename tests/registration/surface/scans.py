@@ -49,17 +49,22 @@ def scan(
     return T_ct_tracker.inverse().points(np.concatenate(points))
 
 
+def _depth(points: np.ndarray) -> np.ndarray:
+    """Depth [mm] under the torso's skin, shape (…, 3) to (…)."""
+    x, y, z = points[..., 0], points[..., 1], points[..., 2]
+    waist = 1.0 - 0.16 * np.exp(-(((z - 120.0) / 45.0) ** 2))
+    middle = 12.0 * np.sin(z / 60.0)
+    size = np.hypot((x - middle) / (135.0 * waist), (y - 0.02 * x) / (88.0 * waist))
+    return np.asarray((1.0 - size) * 100.0 - 8.0 * np.exp(-((x - 8.0) ** 2 + (z - 150.0) ** 2) / 200.0) * (y < 0))
+
+
 def torso(spacing: tuple[float, float, float] = (2.0, 2.0, 2.5), seed: int = 0) -> tuple[Volume, Volume]:
     """A body that nothing lets slide: a bent, waisted ellipse with a navel, as CT with 20 HU of noise, and its mask."""
     shape = tuple(int(n / s) for n, s in zip((330, 240, 220), spacing, strict=True))
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = (-165.0, -120.0, 40.0)
     grid = np.moveaxis(np.indices(shape), 0, -1) * spacing + affine[:3, 3]
-    x, y, z = grid[..., 0], grid[..., 1], grid[..., 2]
-    waist = 1.0 - 0.16 * np.exp(-(((z - 120.0) / 45.0) ** 2))
-    middle = 12.0 * np.sin(z / 60.0)
-    size = np.hypot((x - middle) / (135.0 * waist), (y - 0.02 * x) / (88.0 * waist))
-    depth = (1.0 - size) * 100.0 - 8.0 * np.exp(-((x - 8.0) ** 2 + (z - 150.0) ** 2) / 200.0) * (y < 0)
+    depth = _depth(grid)
     share = np.clip(0.5 + depth / 3.0, 0.0, 1.0)
     noise = np.random.default_rng(seed).normal(0.0, 20.0, shape)
     ct = Volume(np.rint(-1000.0 + 1000.0 * share + noise).astype(np.int16), affine)
@@ -92,3 +97,42 @@ def analytic(kind: str, rng: np.random.Generator) -> SkinSurface:
     if kind == "tube":
         points[:, 2] = rng.uniform(-120, 120, len(points))
     return SkinSurface(points, normals)
+
+
+def exact_torso(surface: SkinSurface) -> SkinSurface:
+    """The torso's own skin beside the one that its CT shows: the points brought onto the formula, and its normals."""
+    points = np.array(surface.points_ct_mm)
+    for _ in range(4):
+        slope = np.stack([(_depth(points + h) - _depth(points - h)) / 0.02 for h in 0.01 * np.eye(3)], axis=1)
+        points -= (_depth(points) / np.sum(slope**2, axis=1))[:, None] * slope
+    return SkinSurface(points, -slope / np.linalg.norm(slope, axis=1, keepdims=True))
+
+
+def round_body(radius_mm: float = 100.0, spacing: float = 2.0) -> tuple[Volume, Volume]:
+    """A waisted body of revolution about z, as CT with 20 HU of noise, and its mask: it turns, and nothing else."""
+    count = int(260 / spacing)
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = -130.0
+    grid = np.moveaxis(np.indices((count, count, count * 3 // 4)), 0, -1) * spacing + affine[:3, 3]
+    radius = radius_mm - 18.0 * np.exp(-(((grid[..., 2] + 40.0) / 35.0) ** 2))
+    depth = radius - np.hypot(grid[..., 0], grid[..., 1])
+    noise = np.random.default_rng(3).normal(0.0, 20.0, depth.shape)
+    ct = Volume(np.rint(-1000 + 1000 * np.clip(0.5 + depth / spacing, 0, 1) + noise).astype(np.int16), affine)
+    return ct, ct.with_voxels((depth > 0).astype(np.uint8))
+
+
+def rippled(rng: np.random.Generator, period_mm: float = 50.0) -> SkinSurface:
+    """A flat ellipse along z whose size swings by 1 %, as ribs make it: one ripple is like the next."""
+    angle, z = rng.uniform(0.0, 2.0 * np.pi, 50000), rng.uniform(-200.0, 200.0, 50000)
+    phase = 2.0 * np.pi * z / period_mm
+    size, change = 1.0 + 0.01 * np.cos(phase), -0.01 * np.sin(phase) * 2.0 * np.pi / period_mm
+    x, y = 150.0 * size * np.cos(angle), 70.0 * size * np.sin(angle)
+    normals = np.stack([x / 150.0**2, y / 70.0**2, -size * change], axis=1)
+    return SkinSurface(np.stack([x, y, z], axis=1), normals / np.linalg.norm(normals, axis=1, keepdims=True))
+
+
+def pressed(surface: SkinSurface, rng: np.random.Generator, rms_mm: float, reach_mm: float) -> SkinSurface:
+    """The skin moved along its normals by a random course with a Gaussian correlation of this reach."""
+    waves, phases = rng.normal(0.0, 1.0 / reach_mm, (80, 3)), rng.uniform(0.0, 2.0 * np.pi, 80)
+    course = rms_mm * np.sqrt(2.0 / 80) * np.cos(surface.points_ct_mm @ waves.T + phases).sum(axis=1)
+    return SkinSurface(surface.points_ct_mm + course[:, None] * surface.normals_ct, surface.normals_ct)
