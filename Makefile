@@ -52,7 +52,7 @@ bench: setup
 	@$(BIN)/python -m benchmarks.chain
 
 bench-registration: setup
-	@failed=; for part in images fiducials fit accuracy surface ct_to_ct calibration tracking dicomout; do \
+	@failed=; for part in images labels fiducials fit accuracy surface ct_to_ct calibration tracking dicomout; do \
 		echo "== $$part"; $(BIN)/python -m benchmarks.registration_$$part || failed="$$failed $$part"; \
 	done; [ -z "$$failed" ] || { echo "missed:$$failed"; exit 1; }
 

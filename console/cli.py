@@ -347,3 +347,7 @@ def status_of(arguments: list[str]) -> int:
         print("needlework: stopped at your request; the steps that were done are kept.", file=sys.stderr)
         return REFUSED
     return int(result or PASS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -71,9 +71,18 @@ def import_images(
     from guidance.case.importing import import_case
 
     folder = out or case_folder(name)
-    case = import_case(
-        name, ct, labels, roles, target, answers, series=series, orientation_confirmed_by=orientation_confirmed_by
-    )
+    with Bars() as bars:
+        case = import_case(
+            name,
+            ct,
+            labels,
+            roles,
+            target,
+            answers,
+            series=series,
+            orientation_confirmed_by=orientation_confirmed_by,
+            progress=bars.progress,
+        )
     save_case(case, folder)
     return _show(case, folder, as_json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def import_case(
     *,
     series: str | None = None,
     orientation_confirmed_by: str | None = None,
+    progress: Callable[[str, float], None] = lambda _stage, _fraction: None,
 ) -> Case:
     """Return a checked case from files.
 
@@ -55,24 +57,35 @@ def import_case(
         answers_path: The answers on eligibility, see `guidance.case.answers`; without a file nothing is imported.
         series: UID of the CT's series, where its folder holds several.
         orientation_confirmed_by: Who vouches that left is left, where the labels hold no landmark that tells.
+        progress: Told of each stage: 0 when it begins, 1 when it is done.
 
     Raises:
         InvalidInputError: Anything that cannot be used, with file, row, value and remedy: see the checks.
     """
     answers = read_answers(answers_path)
     rows = read_roles(roles_csv_path, target)
+    progress("read CT", 0.0)
     ct = _read_ct(ct_path, series)
+    progress("read CT", 1.0)
+    progress("read labels", 0.0)
     reference = read_reference(ct_path, series)
     came = read_labels(labels_path, ct)
     compared = check_reference(came, reference)
     roles = match_roles(rows, came, target, roles_csv_path)
     placed = onto_grid(came, ct)
     labels, overlaps = merge(placed.layers, roles.structures, target, came.file)
+    progress("read labels", 1.0)
+    progress("skin", 0.0)
     names = {s.name: s.label for s in roles.structures}
     body = body_mask(ct)
     _check_no_outline(placed.layers, roles, body, roles_csv_path)
+    progress("skin", 1.0)
+    progress("orientation", 0.0)
     proof = prove_orientation(came, labels, names, ct, body, orientation_confirmed_by)
+    progress("orientation", 1.0)
+    progress("unidentified tissue", 0.0)
     completed = complete(ct, labels, names, target, body, placed.within)
+    progress("unidentified tissue", 1.0)
     description = CaseDescription(
         name=name,
         ct_sha256=ct.sha256(),
