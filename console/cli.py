@@ -350,4 +350,4 @@ def status_of(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
