@@ -117,11 +117,10 @@ def _part(value: dict[str, Any] | None, keys: tuple[str, ...]) -> dict[str, Any]
 
 
 def _registration(value: dict[str, Any] | None) -> dict[str, Any] | None:
-    part = _part(value, ("accepted", "fre_mm", "tre_p95_mm", "reasons"))
+    part = _part(value, ("accepted", "fre_mm", "tre_p95_mm", "reasons", "suspects", "shares"))
     if part is not None and value is not None:
-        fiducials = value.get("fiducials", [])
-        part["fiducials"] = len(fiducials)
-        part["matched"] = sum(1 for f in fiducials if f.get("tracked"))
+        keys = ("id", "tracked", "residual_mm", "leave_one_out_mm", "leave_one_out_p95_mm")
+        part["fiducials"] = [_part(f, keys) for f in value.get("fiducials", [])]
     return part
 
 

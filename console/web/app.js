@@ -74,9 +74,16 @@ function nextAction(run) {
 
 function registration(value) {
   if (!value) return null;
-  const tre = value.tre_p95_mm || {};
-  return [make("h3", {}, "Registration"), table(["accepted", "fiducials", "matched", "residual mm", "error 95 % tumour mm", "entry region mm"],
-    [{ cells: [value.accepted ? "yes" : "NO", value.fiducials, value.matched, fixed(value.fre_mm, 2), fixed(tre.tumour, 2), fixed(tre.entry_region, 2)] }])];
+  const tre = value.tre_p95_mm || {}, shares = value.shares || {}, suspects = value.suspects || [];
+  const fiducials = value.fiducials.map((f) => ({ kind: suspects.includes(f.id) ? "broken" : null,
+    cells: [suspects.includes(f.id) ? `${f.id} suspect` : f.id, f.tracked ? "yes" : "no", fixed(f.residual_mm, 2), fixed(f.leave_one_out_mm, 2), fixed(f.leave_one_out_p95_mm, 2)] }));
+  const sources = Object.keys(shares.tumour || {}).sort((a, b) => shares.tumour[b] - shares.tumour[a])
+    .map((name) => ({ cells: [plain(name), fixed(shares.tumour[name], 0), fixed((shares.entry_region || {})[name], 0)] }));
+  return [make("h3", {}, "Registration"), reasons(value.reasons),
+    table(["accepted", "fiducials", "matched", "residual mm", "error 95 % tumour mm", "entry region mm"],
+      [{ cells: [value.accepted ? "yes" : "NO", value.fiducials.length, value.fiducials.filter((f) => f.tracked).length, fixed(value.fre_mm, 2), fixed(tre.tumour, 2), fixed(tre.entry_region, 2)] }]),
+    fiducials.length ? table(["fiducial", "matched", "residual mm", "off the others mm", "95 % of sound ones mm"], fiducials) : null,
+    sources.length ? table(["share of the predicted error", "tumour %", "worst entry %"], sources) : null];
 }
 
 function plan(value, verdict) {
