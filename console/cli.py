@@ -87,6 +87,12 @@ def register(
         str | None,
         typer.Option(metavar="HOST:PORT", help="Take the fiducials live from an OpenIGTLink tracker (POINT, TDATA)."),
     ] = None,
+    pivot: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `calibrate pivot` saved for the tool that touched the tracked points: its error is counted."
+        ),
+    ] = None,
     skin_scan: Annotated[
         Path | None,
         typer.Option(help="A tracked scan of the skin that checks the fiducials: CSV with x_mm,y_mm,z_mm (tracker)."),
@@ -108,6 +114,7 @@ def register(
         tracked_points=tracked_points,
         tracked_axes=tracked_points_axes,
         tracker=tracker,
+        pivot=pivot,
         skin_scan=skin_scan,
         calibration=calibration,
     )

@@ -14,6 +14,7 @@ accepted on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,6 +91,11 @@ class TipSpread:
         if not np.allclose(turns @ turns.swapaxes(1, 2), np.eye(3), atol=1e-6) or (np.linalg.det(turns) < 0.0).any():
             raise InvalidInputError("how the tool stood is not a rotation, 3 × 3, for every touch")
         object.__setattr__(self, "rotations_tracker_tool", turns)
+
+    @property
+    def rms_mm(self) -> float:
+        """Of the 3-D error."""
+        return math.sqrt(float(np.trace(self.covariance_mm2)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from kinematics.arrays import read_only
 from kinematics.errors import InvalidInputError, RefusedError
 from kinematics.frames import Transform
 from registration.calibration.calibration_file import read_calibration
+from registration.calibration.tip_file import read_tip_spread
 from registration.named_points import Axes, NamedPoints
 from registration.point_files import read_ct_points, read_tracker_points
 from registration.registration import Registration
@@ -85,6 +86,7 @@ def read_inputs(
     marking_rms_mm: float = MARKING_RMS_MM,
     tracked_points: Path | None = None,
     tracked_axes: Axes | None = None,
+    pivot: Path | None = None,
     skin_scan: Path | None = None,
     calibration: Path | None = None,
 ) -> RegistrationInputs:
@@ -99,6 +101,7 @@ def read_inputs(
         marking_rms_mm: Error of the marking, rms of the 3-D vector; it comes on top of the budget's localisation.
         tracked_points: Fiducials as the tracker measured them, in any order.
         tracked_axes: What the tracker's own axes are called in a file that says LPS or RAS.
+        pivot: JSON with the covariance of the tip that touched the tracked points; without it the budget's.
         skin_scan: Points of the skin as the tracker measured them, which check the fiducials.
         calibration: JSON with `T_robot_tracker`, and its covariance where that is known.
 
@@ -106,7 +109,7 @@ def read_inputs(
         InvalidInputError: A file that leaves something in doubt, a point away from the skin, an impossible error.
     """
     told = dict(FOUND)
-    spheres, tracker, T_robot_tracker, measured = None, None, None, None
+    spheres, tracker, T_robot_tracker, tip, spread = None, None, None, None, None
     if ct_points is not None:
         points = read_ct_points(ct_points, ct_axes)
         spheres = _marked(points, case, marking_rms_mm, diameter_mm, ct_points)
@@ -115,17 +118,26 @@ def read_inputs(
         seen = read_tracker_points(tracked_points, tracked_axes)
         tracker = PointsAsTracker(seen, clock)
         told["tracker"] = _from(tracked_points, seen)
+        if pivot is not None:
+            tip = read_tip_spread(pivot, len(seen.points_mm))
+            told["pivot"] = f"{pivot.name} (sha256 {_digest(pivot)}), {tip.rms_mm:.2f} mm rms"
+    elif pivot is not None:
+        raise InvalidInputError(
+            "a pivot calibration belongs to points that a tool touched",
+            value=pivot.name,
+            remedy="give them with --tracked-points, or leave --pivot out",
+        )
     if calibration is not None:
         found = read_calibration(calibration)
         T_robot_tracker = found.T_robot_tracker
-        if found.spread is not None:
-            measured = MeasuredErrors(calibration=found.spread)
-        said = "with its own covariance" if found.spread else "with the error budget's"
+        spread = found.spread
+        said = "with its own covariance" if spread else "with the error budget's"
         told["calibration"] = f"{calibration.name} (sha256 {_digest(calibration)}), {said}"
     scan = None
     if skin_scan is not None:
         scan = SkinScan(read_scan(skin_scan))
         told["skin scan"] = f"{len(scan.points_tracker_mm)} points of {skin_scan.name} (sha256 {_digest(skin_scan)})"
+    measured = MeasuredErrors(tip=tip, calibration=spread)
     return RegistrationInputs(spheres, tracker, T_robot_tracker, measured, scan, told)
 
 

@@ -33,6 +33,7 @@ def register_run(
     tracked_points: Path | None,
     tracked_axes: str | None,
     tracker: str | None,
+    pivot: Path | None,
     skin_scan: Path | None,
     calibration: Path | None,
 ) -> int:
@@ -57,6 +58,7 @@ def register_run(
             marking_rms_mm=marking_rms_mm,
             tracked_points=tracked_points,
             tracked_axes=_axes(tracked_axes, "--tracked-points-axes", tracked_points),
+            pivot=pivot,
             skin_scan=skin_scan,
             calibration=calibration,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,25 +34,9 @@ def read_calibration(path: Path) -> CalibrationFile:
         InvalidInputError: No such file, not JSON, the key is not there, not a rigid 4 × 4, or a covariance that is none
             or has no pivot.
     """
-    if not path.is_file():
-        raise InvalidInputError("the calibration is not there", file=str(path), remedy="check the path")
-    try:
-        loaded = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInputError(
-            f"the calibration cannot be read, or is not JSON: {error}",
-            file=str(path),
-            remedy='write {"T_robot_tracker": 4 × 4}',
-        ) from error
-    if not isinstance(loaded, dict) or KEY not in loaded:
-        found = ", ".join(sorted(loaded)) if isinstance(loaded, dict) else type(loaded).__name__
-        raise InvalidInputError(
-            f"the calibration holds no {KEY}",
-            value=found or "nothing",
-            limit=KEY,
-            file=str(path),
-            remedy="write the transform from the tracker to the robot under this name",
-        )
+    loaded = load_result(
+        path, KEY, "the calibration", "write the transform from the tracker to the robot under this name"
+    )
     try:
         T = Transform(to="robot", from_="tracker", matrix=loaded[KEY])
     except (InvalidInputError, ValueError, TypeError) as error:
@@ -70,3 +55,25 @@ def read_calibration(path: Path) -> CalibrationFile:
             limit=" and ".join(_SPREAD),
             remedy="calibrate again, or leave both out: then the error budget's numbers hold",
         ) from error
+
+
+def load_result(path: Path, key: str, what: str, remedy: str) -> dict[str, Any]:
+    """Return the JSON object that a calibration saved, with this key in it.
+
+    Raises:
+        InvalidInputError: No such file, not JSON, or the key is not there.
+    """
+    if not path.is_file():
+        raise InvalidInputError(f"{what} is not there", file=str(path), remedy="check the path")
+    try:
+        loaded = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidInputError(
+            f"{what} cannot be read, or is not JSON: {error}", file=str(path), remedy="calibrate again"
+        ) from error
+    if not isinstance(loaded, dict) or key not in loaded:
+        found = ", ".join(sorted(loaded)) if isinstance(loaded, dict) else type(loaded).__name__
+        raise InvalidInputError(
+            f"{what} holds no {key}", value=found or "nothing", limit=key, file=str(path), remedy=remedy
+        )
+    return loaded

@@ -108,6 +108,23 @@ def test_every_form_gives_one_transform_near_the_truth(run, found, seen, tmp_pat
     assert away < 1.5
 
 
+def test_the_tip_of_the_touching_tool_is_counted(run, seen, tmp_path):
+    """0.6 mm rms, the same way in every touch: all of it in the predicted error, with its share, and told."""
+    given = ["--tracked-points", csv_file(tmp_path / "t.csv", seen, "tracker")]
+    given += ["--calibration", calibration_file(tmp_path / "c.json", run)]
+    assert status_of(["register", str(run.folder.path), *given]) == 0
+    before = SimulatedProcedure(run.folder.path).registration
+    tip = tmp_path / "tip.json"
+    tip.write_text(json.dumps({"tip_covariance_mm2": np.diag([0.30, 0.05, 0.01]).tolist()}))
+    assert status_of(["register", str(run.folder.path), *given, "--pivot", str(tip)]) == 0
+    after = SimulatedProcedure(run.folder.path).registration
+    own = after.covariance_sources["pivot"]
+    assert np.trace(own[:3, :3]) == pytest.approx(0.36, rel=1e-6) and np.abs(own[3:, 3:]).max() < 1e-12
+    assert before.shares.tumour["pivot"] == 0.0 and after.shares.tumour["pivot"] > 20.0
+    assert after.tre_p95_mm.tumour > before.tre_p95_mm.tumour
+    assert "0.60 mm rms" in json.loads(run.folder["registration_inputs.json"].read_text())["pivot"]
+
+
 def test_points_in_the_wrong_axes_are_refused(run, found, seen, tmp_path, capsys):
     """LPS numbers that are called RAS lie half turned: off the skin, or with a patient turned over."""
     wrong = csv_file(tmp_path / "a.csv", found, "RAS")
@@ -176,6 +193,7 @@ def test_an_error_that_cannot_be_is_refused(run, found, tmp_path, rms_mm):
         (["--tracked-points", "t.csv", "--tracked-points-axes", "LAS"], "--tracked-points-axes is not known"),
         (["--ct-points", "none.csv"], "file of points is not there"),
         (["--calibration", "none.json"], "calibration is not there"),
+        (["--pivot", "tip.json"], "belongs to points that a tool touched"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(run, capsys, options, said):
