@@ -13,11 +13,9 @@ from registration.images.volume import Volume
 _SMOOTHED_MM = 1.0
 _BINS = 40
 _STEP_MM = 0.5
-_BLOCK_MM = 10.0
-"""What a match leaves over hangs together over some millimetres (noise, texture, contrast that is gone)."""
-_BIAS_MM = 0.08
-"""Rms shift along each axis that is the same in every match of one pair of contrasts, so that no spread shows it:
-measured on the real case with known motions (benchmarks/registration_ct_to_ct.py)."""
+_BLOCK_MM = 20.0
+"""What a match leaves over hangs together so far: texture and contrast that is gone over some millimetres, streaks of
+needles over centimetres (smaller blocks foretell too little beside needles; benchmarks/registration_ct_to_ct.py)."""
 _FEWEST_BLOCKS = 24
 _LEAST_INFORMATION = 0.01
 """Of the slopes seen, the share that both images hold, in the weakest direction."""
@@ -30,7 +28,7 @@ def match_covariance(
     """Return the 6 × 6 covariance (t [mm], ω [rad]) of a match about `centre_mm`; None where it cannot be told.
 
     The intensities of the moving image are explained by those of the fixed one (their mean in each of 40 bins); what
-    is left over, times its change under a small motion, is summed in blocks of 10 mm, which are taken for
+    is left over, times its change under a small motion, is summed in blocks of 20 mm, which are taken for
     independent. The spread of the blocks' sums gives the covariance (a sandwich estimate).
 
     Args:
@@ -78,7 +76,6 @@ def match_covariance(
     sums = np.stack([np.bincount(blocks, seen_jacobian[:, k] * left, minlength=count) for k in range(6)], axis=1)
     inverse = np.linalg.inv(scaled) / np.outer(scale, scale)
     covariance = inverse @ (sums.T @ sums) @ inverse * (count / (count - 6.0))
-    covariance[:3, :3] += _BIAS_MM**2 * np.eye(3)
     return read_only(0.5 * (covariance + covariance.T))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
@@ -47,6 +47,8 @@ class ImageAgreement(Value):
     the tumour's centre.
     """
 
+    used: Literal["fiducials"] = "fiducials"
+    """Which of the two the needles were measured by."""
     fiducials_used: int
     fiducial_fre_mm: float
     fiducial_tre_p95_mm: float

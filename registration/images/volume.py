@@ -18,6 +18,8 @@ from registration.images.nifti_file import fault, is_nifti, written_whole
 from registration.images.nifti_geometry import geometry
 from registration.images.text_header import META_SUFFIXES, NRRD_SUFFIXES, check_text_header
 
+_DUST = 1e-12
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -133,10 +135,17 @@ def to_sitk(volume: Volume) -> Any:
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(volume.voxels.transpose(2, 1, 0))
+    affine = without_dust(volume.affine)
     image.SetSpacing([float(s) for s in volume.spacing_mm])
-    image.SetOrigin([float(v) for v in volume.affine[:3, 3]])
-    image.SetDirection((volume.affine[:3, :3] / volume.spacing_mm).ravel().tolist())
+    image.SetOrigin([float(v) for v in affine[:3, 3]])
+    image.SetDirection((affine[:3, :3] / volume.spacing_mm).ravel().tolist())
     return image
+
+
+def without_dust(affine: FloatArray) -> FloatArray:
+    """Return the affine with entries below 1e-12 set to 0: ITK inverts a matrix with tinier ones to nothing at all."""
+    clean: FloatArray = np.where(np.abs(affine) < _DUST, 0.0, affine)
+    return clean
 
 
 def from_sitk(image: Any, frame: str = "ct", file: str | None = None) -> Volume:

@@ -8,14 +8,13 @@ import numpy as np
 
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
-from registration.images.volume import Volume, from_sitk, to_sitk
+from registration.images.volume import Volume, from_sitk, to_sitk, without_dust
 from registration.labels.label_set import LabelSet, Mask, Reach
 
 COARSEST_MM = 5.0
 """Labels coarser than this, and coarser than the CT, are refused: their edges may be off by half of it."""
 TOLD_CHANGE = 0.1
 """A structure whose volume changes by more than this share is named."""
-DUST = 1e-12
 EDGE = 0.5 + 1e-6
 """A voxel reaches this far from its centre, in voxels."""
 
@@ -80,7 +79,7 @@ def _check_spacing(labels: LabelSet, own: Volume, ct: Volume) -> None:
 def _nearest(layer: Volume, ct: Volume) -> Volume:
     import SimpleITK as sitk
 
-    affine = _without_dust(ct.affine)
+    affine = without_dust(ct.affine)
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize(ct.shape)
     resampler.SetOutputOrigin(affine[:3, 3].tolist())
@@ -88,14 +87,8 @@ def _nearest(layer: Volume, ct: Volume) -> Volume:
     resampler.SetOutputDirection((affine[:3, :3] / ct.spacing_mm).ravel().tolist())
     resampler.SetInterpolator(sitk.sitkNearestNeighbor)
     resampler.SetDefaultPixelValue(0)
-    found = from_sitk(resampler.Execute(to_sitk(Volume(layer.voxels, _without_dust(layer.affine)))))
+    found = from_sitk(resampler.Execute(to_sitk(layer)))
     return Volume(np.ascontiguousarray(found.voxels), ct.affine, ct.frame, layer.file)
-
-
-def _without_dust(affine: FloatArray) -> FloatArray:
-    """Return the affine with entries below 1e-12 set to 0: ITK inverts a matrix with tinier ones to nothing at all."""
-    clean: FloatArray = np.where(np.abs(affine) < DUST, 0.0, affine)
-    return clean
 
 
 def _within(reach: Reach, ct: Volume) -> Mask:

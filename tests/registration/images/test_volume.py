@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from kinematics.errors import InvalidInputError
-from registration.images.volume import Volume, read_image, write_image
+from registration.images.volume import Volume, read_image, to_sitk, write_image
 
 
 def _oblique() -> Volume:
@@ -113,3 +113,14 @@ def test_shear_and_wrong_axes_are_refused() -> None:
         Volume(np.zeros((3, 3)), np.eye(4))
     with pytest.raises(InvalidInputError, match="fit the grid"):
         _oblique().with_voxels(np.zeros((2, 2, 2)))
+
+
+def test_dust_in_an_affine_does_not_upset_the_other_library() -> None:
+    """Turns multiplied out leave next to nothing in places of a zero: ITK would place every point nowhere."""
+    affine = np.diag([-0.7, -0.7, 2.5, 1.0])
+    affine[0, 1] = 1e-322
+    affine[:3, 3] = (10.0, -20.0, 30.0)
+    volume = Volume(np.zeros((4, 5, 6), dtype=np.int16), affine)
+    image = to_sitk(volume)
+    assert image.TransformIndexToPhysicalPoint((1, 2, 3)) == pytest.approx(tuple(volume.points_mm(np.array([1, 2, 3]))))
+    assert image.TransformPhysicalPointToContinuousIndex((9.3, -21.4, 37.5)) == pytest.approx((1.0, 2.0, 3.0))
