@@ -53,9 +53,33 @@ class RegistrationInputs:
     skin_scan: SkinScan | None = None
     told: Mapping[str, str] = field(default_factory=lambda: dict(FOUND))
 
-    def live(self, address: str, tracker: Tracker) -> RegistrationInputs:
-        """Return the same with a tracker that is connected, told by its address."""
+    def live(self, address: str, sample: TrackerSample, now_s: float, clock: Callable[[], float]) -> RegistrationInputs:
+        """Return the same with what a live tracker showed, told by its address.
+
+        Args:
+            address: HOST:PORT.
+            sample: Its last sample, timed on the clock that says `now_s`.
+            now_s: When it was taken over [s].
+            clock: The suite's clock, which the sample is timed on from here.
+        """
+        age_s = now_s - sample.time_s
+        tracker = SampleAsTracker(replace(sample, time_s=clock() - age_s))
         return replace(self, tracker=tracker, told={**self.told, "tracker": f"OpenIGTLink at {address}"})
+
+
+class SampleAsTracker:
+    """One sample behind the tracker's port.
+
+    Args:
+        sample: Timed on the suite's clock: it ages.
+    """
+
+    def __init__(self, sample: TrackerSample) -> None:
+        self._sample = sample
+
+    def sample(self) -> TrackerSample:
+        """Return the sample."""
+        return self._sample
 
 
 class PointsAsTracker:

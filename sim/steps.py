@@ -203,13 +203,14 @@ class SimulatedProcedure:
                 skin = skin_surface(self.case.ct, self.case.body)
                 registration = with_skin(registration, skin, given.skin_scan, T_robot_tracker)
             scene = scene_of(tracked, registration, T_robot_tracker, self.suite.T_robot_arm_by_encoders())
-            registration.save(self.folder["registration.json"])
+            # The registration last: whatever fails before leaves the older one, and a scene that is not its own.
+            self.folder.scene.unlink(missing_ok=True)
+            if scene is not None:
+                scene.save(self.folder.scene)
             self.folder.write_json("registration_inputs.json", given.told)
             if given.spheres is None:
                 save_markups(registration, self.folder["fiducials.mrk.json"])
-            self.folder.scene.unlink(missing_ok=True)  # an older one belongs to an older registration
-            if scene is not None:
-                scene.save(self.folder.scene)
+            registration.save(self.folder["registration.json"])
         return registration
 
     @property
@@ -219,7 +220,11 @@ class SimulatedProcedure:
 
     @property
     def scene(self) -> TrackedScene:
-        """What the tracker saw at registration. Raises RefusedError where it showed no body on the table."""
+        """What the tracker saw at registration.
+
+        Raises:
+            RefusedError: It showed no body on the table, or the scene belongs to another registration.
+        """
         if not self.folder.scene.exists():
             raise RefusedError(
                 "execute",
@@ -228,7 +233,16 @@ class SimulatedProcedure:
                     "the patient would not show: register again with it in view",
                 ),
             )
-        return TrackedScene.load(self.folder.scene)
+        scene = TrackedScene.load(self.folder.scene)
+        if scene.registration_sha256 != self.registration.sha256():
+            raise RefusedError(
+                "execute",
+                (
+                    "what the tracker saw belongs to another registration than the one that was saved (a registration "
+                    "that was broken off): register again",
+                ),
+            )
+        return scene
 
     def plan(self) -> Plan:
         """Search for an array; save `plan.json`, whether there is a plan or the reasons why there is none.

@@ -14,16 +14,18 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from registration.tracking.igtl_messages import StatusMessage, TrackingDataMessage
-from registration.tracking.port import Tracker, TrackerSample, TrackingStatus
+from registration.tracking.port import BodyPose, Tracker, TrackerSample, TrackingStatus
+from registration.tracking.sample_check import TrackingLimits
 
 LOOPBACK = "127.0.0.1"
 
 
 def packed(sample: TrackerSample, stamp_s: float, header_version: int = 1) -> bytes:
-    """Return a sample as the messages that are sent for it, all with one time stamp [s]."""
+    """Return a sample as the messages that are sent for it, all with one time stamp [s]; bodies that are well only."""
     from pyigtl.messages import MessageBase, PointMessage
 
     well = sample.status is TrackingStatus.OK
@@ -34,7 +36,7 @@ def packed(sample: TrackerSample, stamp_s: float, header_version: int = 1) -> by
         timestamp=stamp_s,
         device_name="Tracker",
     )
-    tools = {body.name: body.T.matrix for body in sample.bodies if body.T is not None}
+    tools = {body.name: body.T.matrix for body in sample.bodies if body.T is not None and _well(body)}
     messages: list[MessageBase] = [status, TrackingDataMessage(tools, timestamp=stamp_s, device_name="Bodies")]
     if len(sample.points_tracker_mm):
         names = [f"P{n + 1}" for n in range(len(sample.points_tracker_mm))]
@@ -45,17 +47,36 @@ def packed(sample: TrackerSample, stamp_s: float, header_version: int = 1) -> by
     return b"".join(message.pack() for message in messages)
 
 
-def serve(tracker: Tracker, listener: socket.socket, rate_hz: float, header_version: int = 1) -> None:
-    """Send the tracker's samples to whoever connects, until the listener is closed."""
+def _well(body: BodyPose) -> bool:
+    bent = body.quality_mm is not None and body.quality_mm > TrackingLimits().quality_mm
+    return body.status is TrackingStatus.OK and not bent
+
+
+def serve(
+    tracker: Tracker,
+    listener: socket.socket,
+    rate_hz: float,
+    now_s: Callable[[], float],
+    header_version: int = 1,
+) -> None:
+    """Send the tracker's samples to whoever connects, until the listener is closed.
+
+    Args:
+        tracker: Whose samples are sent, each stamped with when it was measured.
+        listener: Bound and listening.
+        rate_hz: Samples a second.
+        now_s: Time on the clock of the samples [s].
+        header_version: 1, or 2 (protocol 3).
+    """
     lock = threading.Lock()
 
     def feed(connection: socket.socket) -> None:
         with connection:
             while True:
                 with lock:
-                    sample = tracker.sample()
+                    sample, now = tracker.sample(), now_s()
                 try:
-                    connection.sendall(packed(sample, time.time(), header_version))
+                    connection.sendall(packed(sample, time.time() - (now - sample.time_s), header_version))
                 except OSError:  # the client has gone
                     return
                 time.sleep(1.0 / rate_hz)
@@ -78,10 +99,10 @@ def main() -> int:
     arguments = parser.parse_args()
     from sim.steps import SimulatedProcedure
 
-    tracker = SimulatedProcedure(arguments.run).suite.tracker
+    suite = SimulatedProcedure(arguments.run).suite
     with socket.create_server((LOOPBACK, arguments.port)) as listener:
         print(f"listening on {LOOPBACK}:{listener.getsockname()[1]}", flush=True)
-        serve(tracker, listener, arguments.rate, arguments.version)
+        serve(suite.tracker, listener, arguments.rate, suite.clock.now_s, arguments.version)
     return 0
 
 

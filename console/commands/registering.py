@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from console.tables import show_registration
 from kinematics.errors import InvalidInputError, RefusedError
 from registration.named_points import Axes
 from registration.tracking.port import TrackingStatus
+from registration.tracking.steady import steady_sample
 from sim.registration_inputs import FOUND, read_inputs
 from sim.steps import SimulatedProcedure
 
@@ -63,7 +64,8 @@ def register_run(
             calibration=calibration,
         )
         if tracker is not None:
-            given = given.live(tracker, opened.enter_context(_connected(tracker, procedure.suite.clock.now_s)))
+            live = opened.enter_context(_connected(tracker))
+            given = given.live(tracker, steady_sample(live), time.monotonic(), procedure.suite.clock.now_s)
         registration = procedure.register(given)
     if as_json:
         print(registration.canonical_json(), end="")
@@ -77,11 +79,11 @@ def register_run(
     return PASS
 
 
-def _connected(address: str, clock: Callable[[], float]) -> IgtlTracker:
+def _connected(address: str) -> IgtlTracker:
     """Return a tracker that has sent a first sample. Raises RefusedError, with the last reason, when none came."""
     from registration.tracking.igtl_client import IgtlTracker, parse_address
 
-    found = IgtlTracker(*parse_address(address), clock=clock)
+    found = IgtlTracker(*parse_address(address))
     sample = found.wait_s(FIRST_SAMPLE_S)
     if sample.status is not TrackingStatus.OK:
         found.close()

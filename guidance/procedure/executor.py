@@ -55,7 +55,8 @@ def execute(
         gate: The breathing gate.
         clock: Time.
         reference: What sees whether patient and robot stand as registered: asked before anything moves, before each
-            needle, and in each approach. A motion is a latched stop; a reference that is lost is waited for.
+            needle, in each approach and insertion, and at the end. A motion is a latched stop; a reference that is
+            lost is waited for, but for a needle in tissue.
         journal: Empty, or of this plan.
         setpoints: Where the last setpoints are kept; None keeps none for the caller.
         progress: Called with the stage and the fraction done.
@@ -109,6 +110,8 @@ def execute(
         done[name], reason = inserter.insert(name, [n for n in plan.order[:place] if n in done])
         if reason is not None:
             why.append(f"{name}: {reason}")
+    if not why:
+        why += inserter.moved_at_the_end()
     if progress is not None:
         progress("needles", 1.0)
     completed = not why and all(n.status is NeedleStatus.INSERTED for n in done.values())

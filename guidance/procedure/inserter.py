@@ -31,6 +31,17 @@ class Inserter:
         self.motion.start_needle()
         return self._record(name, NeedleStatus.NOT_STARTED, self.clock.now_s(), 0.0, ())
 
+    def moved_at_the_end(self) -> list[str]:
+        """Look once more with all needles in; return what has moved, for it may have moved as the last one went in."""
+        try:
+            self.motion.look_at_rest()
+        except SafetyStop as stop:
+            self.journal.append(
+                "stop", electrode="all needles", check=stop.check, value=stop.value, limit=stop.limit, unit=stop.unit
+            )
+            return [f"after the last needle: {stop}"]
+        return []
+
     def insert(self, name: str, standing: list[str]) -> tuple[NeedleExecution, str | None]:
         """Do every step of one needle.
 
@@ -87,7 +98,8 @@ class Inserter:
         """
         for _ in range(APPROACH_TRIES):
             self.do(steps[StepKind.WAIT_GATE], needle)
-            if self.do(steps[StepKind.APPROACH], needle) is Decision.MOVE:
+            arrived = self.do(steps[StepKind.APPROACH], needle) is Decision.MOVE
+            if arrived and not self.motion.look_at_rest().lost:
                 self.journal.append("insertion_started", electrode=needle.name, time_s=self.clock.now_s())
                 if self.do(steps[StepKind.INSERT], needle) is Decision.MOVE:
                     return

@@ -131,13 +131,17 @@ class Motion:
             self.clock.wait_s(self.arm.control_period_s)
 
     def _unseen(self, phase: Phase) -> bool:
-        """Tell whether an approach must wait because the patient reference is lost. Raises SafetyStop, latched."""
-        if phase is not Phase.APPROACH:
+        """Tell whether an approach must wait because the patient reference is lost. Raises SafetyStop, latched.
+
+        In tissue a motion stops as well; a reference that is lost is written down there, and does not leave a needle
+        half-way in.
+        """
+        if phase not in (Phase.APPROACH, Phase.IN_TISSUE):
             return False
         watched = self.look()
         if watched.moved and watched.confirmed:
             self.guard.stop(moved_stop(watched))
-        return watched.lost
+        return watched.lost and phase is Phase.APPROACH
 
     def follow(self, phase: Phase, q_rad: FloatArray) -> Decision:
         """Send setpoints (n, 7), one each control period, the first one period from now.

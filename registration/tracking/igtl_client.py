@@ -32,6 +32,8 @@ DRIFT = 1e-4
 """Two clocks drift apart by no more than this (s/s). The least delay seen is let grow so fast and no faster: what
 comes later and later is old, and is not to look fresh because everything else is late as well."""
 _RIGID = 1e-3
+_AN_INSTANT_S = 5e-3
+_GOOD = ("ok", "true", "1", "valid")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,8 @@ class IgtlTracker:
         self._ended = threading.Event()
         self._parts: dict[str, _Part] = {}
         self._points = _Part(-np.inf, np.zeros((0, 3)))
+        self._in_tdata: set[str] = set()
+        self._told = (-np.inf, -np.inf)
         self._said = (TrackingStatus.MISSING, f"no connection to {host}:{port} yet")
         self._begun_s = self._offset_at_s = -np.inf
         self._offset_s = np.inf
@@ -81,6 +85,7 @@ class IgtlTracker:
         """Return the latest measurement, timed on the clock; never waits."""
         with self._lock:
             parts, points, (status, reason) = dict(self._parts), self._points, self._said
+            told_newest, told_s = self._told
         now, clock = time.monotonic(), self._clock()
         newest = max([points.time_s, *(p.time_s for p in parts.values())])
         if not np.isfinite(newest):
@@ -93,7 +98,13 @@ class IgtlTracker:
             for name, part in sorted(parts.items())
         )
         seen = points.value if newest - points.time_s <= TOGETHER_S else np.zeros((0, 3))
-        return TrackerSample(clock - (now - newest), seen, bodies, status, (reason,) if reason else ())
+        time_s = clock - (now - newest)
+        # One measurement keeps one time, however often it is asked for: two clocks are never read at one instant.
+        if newest == told_newest and abs(time_s - told_s) < _AN_INSTANT_S:
+            time_s = told_s
+        with self._lock:
+            self._told = (newest, time_s)
+        return TrackerSample(time_s, seen, bodies, status, (reason,) if reason else ())
 
     def wait_s(self, timeout_s: float) -> TrackerSample:
         """Return the first sample that the tracker calls well, or the last one when the time [s] is up."""
@@ -179,16 +190,30 @@ class IgtlTracker:
         kind = message.message_type
         with self._lock:
             if kind == "TRANSFORM":
-                self._parts[body_name(message.device_name)] = _Part(time_s, _rigid(message.matrix))
+                seen = _rigid(message.matrix) if _said_seen(message.metadata) else None
+                self._parts[body_name(message.device_name)] = _Part(time_s, seen)
             elif kind == "TDATA":
-                for name, matrix in message.tools.items():
-                    self._parts[body_name(name)] = _Part(time_s, _rigid(matrix))
+                tools = {body_name(name): _rigid(matrix) for name, matrix in message.tools.items()}
+                gone = dict.fromkeys(self._in_tdata - tools.keys())
+                self._in_tdata |= tools.keys()
+                self._parts.update({name: _Part(time_s, matrix) for name, matrix in {**gone, **tools}.items()})
             elif kind == "POINT":
                 self._points = _Part(time_s, _finite(message.positions))
             elif kind == "STATUS":
                 well = message.code == STATUS_OK
                 said = f"the tracker says: {message.error or f'status {message.code}'} {message.text}".strip()
                 self._said = (TrackingStatus.OK, "") if well else (TrackingStatus.MISSING, said)
+
+
+def _said_seen(metadata: dict[str, str]) -> bool:
+    """Tell whether what a peer says of a pose calls it good: a tool out of sight is sent on with its last pose.
+
+    Reference:
+        PlusServer's and Slicer's `TransformStatus` (`OK`) and PlusServer's `TransformValid` (`true`), in the metadata
+        of header version 2.
+    """
+    said = {key.lower(): str(value).strip().lower() for key, value in metadata.items()}
+    return said.get("transformstatus", "ok") in _GOOD and said.get("transformvalid", "true") in _GOOD
 
 
 def body_name(device: str) -> str:

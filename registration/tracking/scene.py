@@ -23,6 +23,8 @@ FEWEST_MARKERS = 3
 class TrackedScene(Value):
     """Robot, table and patient as the tracker saw them at registration."""
 
+    registration_sha256: str
+    """The registration that it belongs to, and no other."""
     T_robot_tracker: Annotated[Transform, BeforeValidator(matrix_reader("robot", "tracker")), AS_MATRIX]
     """The calibration that the registration used."""
     T_tracker_reference: Annotated[Transform, BeforeValidator(matrix_reader("tracker", REFERENCE)), AS_MATRIX]
@@ -58,6 +60,7 @@ class TrackedScene(Value):
                 ),
             )
         return cls(
+            registration_sha256=registration.sha256(),
             T_robot_tracker=T_robot_tracker,
             T_tracker_reference=body.T,
             fiducials_reference_mm=body.T.inverse().points(own),

@@ -61,6 +61,7 @@ class SmallProcedure:
         assert body is not None
         true = suite.patient.T_tracker_ct.points(suite.patient.fiducials_tracked_ct_mm)
         return TrackedScene(
+            registration_sha256=self.registration.sha256(),
             T_robot_tracker=suite.T_robot_tracker_estimated(),
             T_tracker_reference=body,
             fiducials_reference_mm=body.inverse().points(true),

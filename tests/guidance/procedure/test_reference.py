@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from guidance.procedure.journal import Journal
@@ -54,6 +56,56 @@ def test_what_moved_is_told_apart_and_stops_the_procedure(
     kinds = [e.kind for e in journal.entries()]
     assert kinds.index("reference") < kinds.index("stop")
     assert suite.bedside.needles == ()
+
+
+@pytest.fixture(scope="module")
+def times(procedure: SmallProcedure) -> dict[tuple[str, str], float]:
+    """When each step of each needle begins where nothing goes wrong [s]."""
+    journal = Journal.in_memory()
+    assert procedure.run(procedure.suite(fidelity="fast"), journal).completed
+    steps = [e.data for e in journal.entries() if e.kind == "step"]
+    return {(str(d["electrode"]), str(d["step"])): float(d["time_s"]) for d in steps}
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        lambda at_s: PatientShifted(at_s, (0.0, 0.0, 8.0)),
+        lambda at_s: TableMoved(at_s, (0.0, 8.0, 0.0)),
+        lambda at_s: RobotBumped(at_s, (8.0, 0.0, 0.0)),
+        lambda at_s: CameraBumped(at_s, shift_tracker_mm=(8.0, 0.0, 0.0)),
+    ],
+)
+@pytest.mark.parametrize("name", ["E2", "E1"])
+def test_a_motion_while_a_needle_goes_in_stops_it(
+    procedure: SmallProcedure, times: dict[tuple[str, str], float], name: str, moved: Callable[[float], Fault]
+) -> None:
+    """The first or the last needle, half a second into tissue: held, let go, and not driven to its depth."""
+    suite = procedure.suite((moved(times[name, "insert"] + 0.5),), fidelity="fast")
+    execution = procedure.run(suite, Journal.in_memory())
+    needle = next(n for n in execution.needles if n.id == name)
+    assert not execution.completed and str(needle.status) == "aborted"
+    assert needle.depth_mm < 40.0 and "motion of" in needle.stops[0]
+
+
+@pytest.mark.parametrize(("before_s", "moved_mm"), [(0.3, 5.0), (0.02, 5.0)])
+def test_a_motion_just_before_the_skin_stops_the_needle_there(
+    procedure: SmallProcedure, times: dict[tuple[str, str], float], before_s: float, moved_mm: float
+) -> None:
+    """At the end of the approach, too late for three looks on the way: it does not enter, or hardly."""
+    fault = PatientShifted(times["E2", "insert"] - before_s, (0.0, 0.0, moved_mm))
+    execution = procedure.run(procedure.suite((fault,), fidelity="fast"), Journal.in_memory())
+    assert not execution.completed and execution.needles[0].depth_mm < 5.0
+
+
+def test_a_motion_after_the_last_needle_is_told(procedure: SmallProcedure, times: dict[tuple[str, str], float]) -> None:
+    """Both stand, but not where they were planned for: the execution is not called complete."""
+    fault = TableMoved(times["E1", "park"] + 0.1, (0.0, 8.0, 0.0))
+    journal = Journal.in_memory()
+    execution = procedure.run(procedure.suite((fault,), fidelity="fast"), journal)
+    assert [str(n.status) for n in execution.needles] == ["inserted", "inserted"]
+    assert not execution.completed and "after the last needle: safety stop: motion of the table" in execution.reasons[0]
+    assert [e.kind for e in journal.entries()][-2:] == ["stop", "execution_ended"]
 
 
 @pytest.mark.parametrize(

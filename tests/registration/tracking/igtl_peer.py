@@ -36,6 +36,32 @@ def frame(number: int, version: int = 1, ahead_s: float = 0.0) -> bytes:
     return b"".join(part.pack() for part in parts)
 
 
+def lively(number: int, mode: str) -> bytes:
+    """A sample in which everything has its noise, as a camera has; in some modes no more after a while."""
+    stamp, rng = time.time(), np.random.default_rng(0 if mode == "frozen" and number >= 5 else number)
+    table, arm = TABLE.copy(), ARM.copy()
+    table[:3, 3] += rng.normal(0.0, 0.1, 3)
+    arm[:3, 3] += rng.normal(0.0, 0.1, 3)
+    points = np.asarray(POINTS) + rng.normal(0.0, 0.1, (3, 3))
+    if mode == "jumping" and number % 2:
+        points += 60.0
+    tools = {} if mode == "dropped" and number >= 5 else {"reference": table}
+    seen = TransformMessage(arm, timestamp=stamp, device_name="ArmToTracker")
+    if mode == "out of sight" and number >= 5:
+        seen.metadata = {"TransformStatus": "OUT_OF_VIEW"}
+    if mode == "invalid" and number >= 5:
+        seen.metadata = {"TransformValid": "false"}
+    parts = [
+        StatusMessage(timestamp=stamp, device_name="Tracker"),
+        TrackingDataMessage(tools, timestamp=stamp, device_name="Bodies"),
+        seen,
+        PointMessage(points.tolist(), ["a", "b", "c"], timestamp=stamp, device_name="Markers"),
+    ]
+    for part in parts:
+        part.header_version = 2
+    return b"".join(part.pack() for part in parts)
+
+
 def odd(mode: str) -> bytes:
     """A message whose frame and checksum are right, and that no tracker sends."""
     if mode == "image":  # its scalar type is none
@@ -82,6 +108,8 @@ def feed(connection: socket.socket, mode: str) -> None:
             connection.sendall(odd(mode))
         elif mode == "late":  # well for a second, then everything is two seconds old
             connection.sendall(frame(number, 1, -2.0 if number >= 50 else 0.0))
+        elif mode in ("lively", "frozen", "jumping", "dropped", "out of sight", "invalid"):
+            connection.sendall(lively(number, mode))
         elif mode in ("garbage", "checksum", "version", "huge") and number >= 5:
             connection.sendall(spoiled(mode, good))
         elif mode == "trickle":

@@ -62,6 +62,7 @@ class Room:
     def scene(self) -> TrackedScene:
         """Return the scene as registered now, without noise."""
         return TrackedScene(
+            registration_sha256="",
             T_robot_tracker=self.T_tracker_robot.inverse(),
             T_tracker_reference=self.T_tracker_robot @ self.T_robot_reference,
             fiducials_reference_mm=self.fiducials_reference_mm,

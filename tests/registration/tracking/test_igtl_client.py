@@ -132,6 +132,29 @@ def test_an_odd_message_does_not_end_the_reading(start: Start, mode: str, said: 
         _until(tracker, lambda s: _well(s) and s.time_s > first.time_s)
 
 
+@pytest.mark.parametrize(("mode", "name"), [("out of sight", "arm"), ("invalid", "arm"), ("dropped", "reference")])
+def test_a_tool_that_the_peer_does_not_see_is_missing_at_once(start: Start, mode: str, name: str) -> None:
+    """Sent on with its last pose and a word in the metadata, or left out of the tools: no pose; the rest is well."""
+    _, port = start(mode)
+    with IgtlTracker("127.0.0.1", port) as tracker:
+        _until(tracker, lambda s: s.body(name).T is not None)
+        sample = _until(tracker, lambda s: s.body(name).T is None)
+        other = "reference" if name == "arm" else "arm"
+        assert sample.body(name).status is TrackingStatus.MISSING and sample.body(other).T is not None
+        assert time.monotonic() - sample.time_s < 0.2
+        time.sleep(0.2)
+        assert tracker.sample().body(name).T is None
+
+
+def test_one_measurement_keeps_one_time(start: Start) -> None:
+    """However often it is asked for."""
+    _, port = start("silent")
+    with IgtlTracker("127.0.0.1", port) as tracker:
+        _until(tracker, _well)
+        time.sleep(0.2)
+        assert len({tracker.sample().time_s for _ in range(1000)}) == 1
+
+
 def test_a_tracker_that_is_closed_is_missing(start: Start) -> None:
     """What was seen last is not well any more once nobody reads."""
     _, port = start("well")
