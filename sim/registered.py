@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +25,27 @@ def save_markups(registration: Registration, path: Path) -> None:
     write_markups(path, NamedPoints(tuple(f.id for f in found), centres, "ct"), said)
 
 
+LOOKS = 8
+"""A motion is believed after some looks only: one sample's noise reaches its limit once in a while."""
+
+
 def scene_of(
-    tracked: TrackerSample, registration: Registration, T_robot_tracker: Transform, T_robot_arm: Transform
+    tracked: TrackerSample,
+    registration: Registration,
+    T_robot_tracker: Transform,
+    T_robot_arm: Transform,
+    newer: Callable[[], TrackerSample],
 ) -> TrackedScene | None:
     """Return what the tracker saw at registration; None where it shows no body on the table.
+
+    Robot, table and patient are looked at again until all is well or a motion is confirmed.
 
     Args:
         tracked: The sample that was registered.
         registration: What came of it.
         T_robot_tracker: The calibration that it used.
         T_robot_arm: Where the encoders put the body on the flange.
+        newer: Returns the next sample; asked only where the first one is not well by itself.
 
     Raises:
         RefusedError: Robot and tracker do not stand as they were calibrated, or too few fiducials are seen.
@@ -41,7 +53,13 @@ def scene_of(
     if tracked.body(REFERENCE).T is None:
         return None
     scene = TrackedScene.of(tracked, registration, T_robot_tracker)
-    watched = SceneWatch(scene).look(tracked, tracked.time_s, T_robot_arm, still=True)
+    watch = SceneWatch(scene)
+    watched = watch.look(tracked, tracked.time_s, T_robot_arm, still=True)
+    for _ in range(LOOKS):
+        if watched.state is WatchState.OK or watched.confirmed:
+            break
+        tracked = newer()
+        watched = watch.look(tracked, tracked.time_s, T_robot_arm, still=True)
     if watched.state is not WatchState.OK:
         raise RefusedError("register", watched.reasons)
     return scene

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,33 +53,35 @@ class RegistrationInputs:
     skin_scan: SkinScan | None = None
     told: Mapping[str, str] = field(default_factory=lambda: dict(FOUND))
 
-    def live(self, address: str, sample: TrackerSample, now_s: float, clock: Callable[[], float]) -> RegistrationInputs:
+    def live(
+        self, address: str, samples: Sequence[TrackerSample], now_s: float, clock: Callable[[], float]
+    ) -> RegistrationInputs:
         """Return the same with what a live tracker showed, told by its address.
 
         Args:
             address: HOST:PORT.
-            sample: Its last sample, timed on the clock that says `now_s`.
-            now_s: When it was taken over [s].
-            clock: The suite's clock, which the sample is timed on from here.
+            samples: Its last samples, timed on the clock that says `now_s`.
+            now_s: When they were taken over [s].
+            clock: The suite's clock, which they are timed on from here.
         """
-        age_s = now_s - sample.time_s
-        tracker = SampleAsTracker(replace(sample, time_s=clock() - age_s))
+        ahead_s = clock() - now_s
+        tracker = SamplesAsTracker([replace(sample, time_s=sample.time_s + ahead_s) for sample in samples])
         return replace(self, tracker=tracker, told={**self.told, "tracker": f"OpenIGTLink at {address}"})
 
 
-class SampleAsTracker:
-    """One sample behind the tracker's port.
+class SamplesAsTracker:
+    """Samples behind the tracker's port: one after the other, and then the last one, which ages.
 
     Args:
-        sample: Timed on the suite's clock: it ages.
+        samples: One or more, timed on the suite's clock.
     """
 
-    def __init__(self, sample: TrackerSample) -> None:
-        self._sample = sample
+    def __init__(self, samples: Sequence[TrackerSample]) -> None:
+        self._left = list(samples)
 
     def sample(self) -> TrackerSample:
-        """Return the sample."""
-        return self._sample
+        """Return the next sample."""
+        return self._left.pop(0) if len(self._left) > 1 else self._left[0]
 
 
 class PointsAsTracker:

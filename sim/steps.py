@@ -40,7 +40,7 @@ from registration.images.volume import Volume, read_image, write_image
 from registration.registration import Registration
 from registration.surface.agreement import with_skin
 from registration.surface.skin import skin_surface
-from registration.tracking.port import REFERENCE
+from registration.tracking.port import REFERENCE, TrackerSample
 from registration.tracking.scene import TrackedScene
 from sim.beside_truth import with_truth
 from sim.registered import save_markups, scene_of
@@ -55,6 +55,8 @@ Progress = Callable[[str, float], None]
 # One independent stream of random numbers per source, so that no step's draws depend on another's.
 PLANNING_SCAN_STREAM = 101
 CHECK_SCAN_STREAM = 102
+LOOK_S = 0.05
+"""Between two looks of the tracker."""
 
 
 def _quiet(_stage: str, _fraction: float) -> None:
@@ -184,7 +186,8 @@ class SimulatedProcedure:
             if spheres is None:
                 spheres = find_spheres(self.planning_ct, self.settings.suite.fiducials.diameter_mm)
             self.progress("register", 0.6)
-            tracked = (given.tracker or self.suite.tracker).sample()
+            tracker = given.tracker or self.suite.tracker
+            tracked = tracker.sample()
             T_robot_tracker = given.T_robot_tracker or self.suite.T_robot_tracker_estimated()
             registration = register_chain(
                 spheres=spheres,
@@ -202,7 +205,12 @@ class SimulatedProcedure:
             if given.skin_scan is not None:
                 skin = skin_surface(self.case.ct, self.case.body)
                 registration = with_skin(registration, skin, given.skin_scan, T_robot_tracker)
-            scene = scene_of(tracked, registration, T_robot_tracker, self.suite.T_robot_arm_by_encoders())
+
+            def newer() -> TrackerSample:
+                self.suite.clock.wait_s(LOOK_S)
+                return tracker.sample()
+
+            scene = scene_of(tracked, registration, T_robot_tracker, self.suite.T_robot_arm_by_encoders(), newer)
             # The registration last: whatever fails before leaves the older one, and a scene that is not its own.
             self.folder.scene.unlink(missing_ok=True)
             if scene is not None:

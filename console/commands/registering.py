@@ -12,7 +12,7 @@ from console.tables import show_registration
 from kinematics.errors import InvalidInputError, RefusedError
 from registration.named_points import Axes
 from registration.tracking.port import TrackingStatus
-from registration.tracking.steady import steady_sample
+from registration.tracking.steady import steady_samples
 from sim.registration_inputs import FOUND, read_inputs
 from sim.steps import SimulatedProcedure
 
@@ -65,7 +65,7 @@ def register_run(
         )
         if tracker is not None:
             live = opened.enter_context(_connected(tracker))
-            given = given.live(tracker, steady_sample(live), time.monotonic(), procedure.suite.clock.now_s)
+            given = given.live(tracker, steady_samples(live), time.monotonic(), procedure.suite.clock.now_s)
         registration = procedure.register(given)
     if as_json:
         print(registration.canonical_json(), end="")

@@ -14,6 +14,8 @@ from kinematics.frames import Transform
 from registration.sources import MotionSpread
 
 KEY = "T_robot_tracker"
+NEAREST_MM, FARTHEST_MM = 50.0, 10_000.0
+"""Of the tracker's origin from the robot's: no camera sits in the base, and none sees from farther."""
 _SPREAD = ("covariance", "pivot_robot_mm")
 
 
@@ -43,11 +45,24 @@ def read_calibration(path: Path) -> CalibrationFile:
         raise InvalidInputError(
             f"{KEY} is not a rigid transform: {error}", file=str(path), remedy="calibrate again"
         ) from error
+    away_mm = float(np.linalg.norm(T.translation_mm))
+    if not NEAREST_MM <= away_mm <= FARTHEST_MM:
+        raise InvalidInputError(
+            f"{KEY} would put the tracker where none stands, seen from the robot's base",
+            value=round(away_mm, 3),
+            limit=f"{NEAREST_MM:g} to {FARTHEST_MM:g}",
+            unit="mm",
+            file=str(path),
+            remedy="write lengths in mm, not in metres",
+        )
     given = [name for name in _SPREAD if name in loaded]
     if not given:
         return CalibrationFile(T, None)
     try:
-        return CalibrationFile(T, MotionSpread(*(np.asarray(loaded[name], dtype=np.float64) for name in _SPREAD)))
+        spread = MotionSpread(*(np.asarray(loaded[name], dtype=np.float64) for name in _SPREAD))
+        if float(np.diagonal(spread.matrix).min()) <= 0.0:
+            raise InvalidInputError("a direction has no error at all, and no calibration is exact")
+        return CalibrationFile(T, spread)
     except (InvalidInputError, ValueError, TypeError, KeyError) as error:
         raise InvalidInputError(
             f"the covariance of the calibration cannot be used: {error}",

@@ -26,6 +26,11 @@ _SLIP_RATIO = 2.0
 _ROUNDS = 20
 
 
+LONGEST_TOOL_MM = 1000.0
+LARGEST_RESIDUAL_MM = 3.0
+"""Several times what a swung stylus leaves on any tracker that could be used here (0.6 mm in the recordings)."""
+
+
 @dataclass(frozen=True, eq=False)
 class PivotResult:
     """Tip in the tool's frame, the resting point in the tracker's, and what the fit leaves.
@@ -49,8 +54,8 @@ def calibrate_pivot(poses: Sequence[Transform]) -> PivotResult:
 
     Raises:
         InvalidInputError: Too few poses, differing frames, or a swing too small to find the tip.
-        RefusedError: The tip slipped to another place (when, and how far), or more than a fifth of the poses do not
-            fit.
+        RefusedError: The tip slipped to another place (when, and how far), more than a fifth of the poses do not
+            fit, they do not turn about one point, or the tip would lie farther from the body than any tool is long.
 
     Reference:
         Yaniv 2015, Proc. SPIE 9415, "Which pivot calibration?" (algebraic one-step).
@@ -70,6 +75,7 @@ def calibrate_pivot(poses: Sequence[Transform]) -> PivotResult:
     _refuse_small_swing(matrix[kept].reshape(-1, 6), poses[0].to)
     solution, residual = _solved(matrix[kept], shifts[kept])
     square = float(np.sum(residual**2))
+    _refuse_what_is_no_tool(solution[:3], math.sqrt(square / len(kept)))
     rows = matrix[kept].reshape(-1, 6)
     covariance = square / (len(rows) - 6) * np.linalg.inv(rows.T @ rows)
     return PivotResult(
@@ -79,6 +85,26 @@ def calibrate_pivot(poses: Sequence[Transform]) -> PivotResult:
         read_only(covariance[:3, :3]),
         tuple(int(i) for i in np.setdiff1d(np.arange(len(poses)), kept)),
     )
+
+
+def _refuse_what_is_no_tool(tip_tool_mm: FloatArray, rms_mm: float) -> None:
+    length_mm = float(np.linalg.norm(tip_tool_mm))
+    if length_mm > LONGEST_TOOL_MM:
+        raise RefusedError(
+            "calibrate",
+            (
+                f"the tip would lie {length_mm:.0f} mm from the tool's body (limit {LONGEST_TOOL_MM:g} mm): poses in "
+                "another unit of length, or of another motion",
+            ),
+        )
+    if rms_mm > LARGEST_RESIDUAL_MM:
+        raise RefusedError(
+            "calibrate",
+            (
+                f"the poses miss one resting tip by {rms_mm:.1f} mm rms (limit {LARGEST_RESIDUAL_MM:g} mm): keep the "
+                "tip in its hole, look at the body's markers, and swing again",
+            ),
+        )
 
 
 def _refuse_small_swing(rows: FloatArray, frame: str) -> None:

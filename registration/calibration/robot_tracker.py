@@ -35,6 +35,10 @@ _SPARE_PLACES = 4
 _SMALLEST_SPREAD_MM = 1e-6
 
 
+LARGEST_RESIDUAL_MM = 3.0
+"""Several times what an arm and a tracker that are sound leave at a tip."""
+
+
 class CalibrationResult(Value):
     """Where the tracker stands in the robot's frame, and how well that is known.
 
@@ -64,11 +68,21 @@ def calibrate_from_points(tip_robot_mm: Any, tip_tracker_mm: Any, *, covariances
     Raises:
         InvalidInputError: Fewer than three places, collinear places, different counts.
         RefusedError: One place lies where the others say it cannot (it is named), or all fit worse than the
-            covariances allow.
+            covariances, or any arm and tracker, allow.
     """
     robot, tracker = np.asarray(tip_robot_mm, dtype=np.float64), np.asarray(tip_tracker_mm, dtype=np.float64)
     found = _fit(robot, tracker, covariances_mm2)
     _refuse_one_off(robot, tracker, covariances_mm2)
+    missed_mm = fre_rms(found.residuals_mm)
+    if missed_mm > LARGEST_RESIDUAL_MM:
+        raise RefusedError(
+            "calibrate",
+            (
+                f"the places by the arm and by the tracker miss each other by {missed_mm:.1f} mm rms (limit "
+                f"{LARGEST_RESIDUAL_MM:g} mm): rows in another order, another unit or scale, or a tip that is "
+                "not where it is said to be",
+            ),
+        )
     if covariances_mm2 is not None:
         _refuse_misfit(robot, tracker, found.T, np.asarray(covariances_mm2, dtype=np.float64))
     return CalibrationResult(

@@ -14,15 +14,18 @@ WATCHED_S = 1.0
 FEWEST = 5
 """New samples in that time."""
 _LOOK_S = 0.01
+_KEPT_S = 0.3
 
 
-def steady_sample(
+def steady_samples(
     tracker: Tracker,
     *,
     now_s: Callable[[], float] = time.monotonic,
     wait_s: Callable[[float], None] = time.sleep,
-) -> TrackerSample:
-    """Return the last sample of a second in which every one was well: not stale, jumping, frozen or out of the volume.
+) -> tuple[TrackerSample, ...]:
+    """Return the last samples of a second in which every one was well, 0.3 s of them.
+
+    Well is: not stale, jumping, frozen or out of the volume.
 
     One sample by itself cannot show that its markers jump, or that they are those of a minute ago.
 
@@ -36,22 +39,24 @@ def steady_sample(
     """
     sample = tracker.sample()
     check = SampleCheck(bodies=tuple(body.name for body in sample.bodies if body.T is not None))
-    until, times = now_s() + WATCHED_S, set()
+    until = now_s() + WATCHED_S
+    found: list[TrackerSample] = []
     while True:
         seen = check.judge(sample, now_s())
         if seen.status is not TrackingStatus.OK:
             raise RefusedError("register", seen.reasons)
-        times.add(sample.time_s)
+        if not found or sample.time_s > found[-1].time_s:
+            found.append(sample)
         if now_s() >= until:
             break
         wait_s(_LOOK_S)
         sample = tracker.sample()
-    if len(times) < FEWEST:
+    if len(found) < FEWEST:
         raise RefusedError(
             "register",
             (
-                f"the tracker sent {len(times)} new samples in {WATCHED_S:g} s, at least {FEWEST} are needed to "
+                f"the tracker sent {len(found)} new samples in {WATCHED_S:g} s, at least {FEWEST} are needed to "
                 "trust it",
             ),
         )
-    return sample
+    return tuple(one for one in found if found[-1].time_s - one.time_s <= _KEPT_S)

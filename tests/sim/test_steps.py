@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ from guidance.procedure.journal import Journal
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
 from kinematics.errors import InvalidInputError, RefusedError, StorageError
+from kinematics.frames import Transform
 from registration.images.volume import read_image, write_image
+from registration.tracking.port import ARM, TrackerSample
 from sim import steps as steps_module
+from sim.registration_inputs import RegistrationInputs
 from sim.run_folder import RunSettings
 from sim.steps import SimulatedProcedure
 from tests.sim.small_run import SUITE, case_and_array, planned
@@ -402,3 +406,54 @@ def test_a_refused_verification_leaves_no_verdict(done: SimulatedProcedure, tmp_
 def _entries(path: Path) -> tuple[object, ...]:
     with Journal(path / "journal.sqlite") as journal:
         return journal.entries()
+
+
+def test_a_registration_that_was_broken_off_moves_nothing(
+    case_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills as a second registration is saved: the first stays, and nothing is executed on what is left."""
+    run = begin(case_folder, tmp_path / "run")
+    run.register()
+    run.plan()
+    run.approve("Dr Example", "2024-05-01T10:00:00Z")
+    before = run.folder["registration.json"].read_bytes()
+
+    def full(*_: object) -> None:
+        raise StorageError("fiducials.mrk.json", "no space left", "free some")
+
+    again = SimulatedProcedure(run.folder.path)
+    again.suite.tracker.sample()  # other noise than the first time
+    monkeypatch.setattr(steps_module, "save_markups", full)
+    with pytest.raises(StorageError):
+        again.register()
+    assert run.folder["registration.json"].read_bytes() == before
+    with pytest.raises(RefusedError, match="belongs to another registration"):
+        SimulatedProcedure(run.folder.path).execute()
+    monkeypatch.undo()
+
+
+def test_one_noisy_look_does_not_refuse_a_registration(case_folder: Path, tmp_path: Path) -> None:
+    """A sample whose arm lies 2.6 mm off is looked at again; an arm that stays there is named."""
+    run = begin(case_folder, tmp_path / "run")
+    tracker, moved = run.suite.tracker, Transform.of("tracker", "tracker", np.eye(3), (0.0, 0.0, 2.6))
+
+    class Off:
+        """The suite's tracker, its body on the arm 2.6 mm off in some of the samples."""
+
+        def __init__(self, count: int) -> None:
+            self.left = count
+
+        def sample(self) -> TrackerSample:
+            """Return the next sample."""
+            sample = tracker.sample()
+            self.left -= 1
+            if self.left < 0:
+                return sample
+            bodies = tuple(replace(b, T=moved @ b.T) if b.name == ARM and b.T is not None else b for b in sample.bodies)
+            return replace(sample, bodies=bodies)
+
+    once = Off(1)
+    run.register(RegistrationInputs(tracker=once))
+    assert run.folder.scene.exists() and once.left < 0
+    with pytest.raises(RefusedError, match="the robot's base"):
+        run.register(RegistrationInputs(tracker=Off(1000)))

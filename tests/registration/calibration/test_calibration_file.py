@@ -28,7 +28,9 @@ def test_the_matrix_comes_back(tmp_path):
     np.testing.assert_allclose(T.matrix, MATRIX, atol=1e-12)
 
 
-MIRRORED, SHEARED = MATRIX.copy(), MATRIX.copy()
+MIRRORED, SHEARED, METRES, FAR = (MATRIX.copy() for _ in range(4))
+METRES[:3, 3] *= 1e-3
+FAR[:3, 3] *= 1e3
 MIRRORED[:3, 0] *= -1.0
 SHEARED[0, 1] += 0.01
 
@@ -43,6 +45,8 @@ SHEARED[0, 1] += 0.01
         ('{"T_tracker_robot": []}', "no T_robot_tracker.*T_tracker_robot"),
         (json.dumps({"T_robot_tracker": MIRRORED.tolist()}), "may not mirror"),
         (json.dumps({"T_robot_tracker": SHEARED.tolist()}), "not orthonormal"),
+        (json.dumps({"T_robot_tracker": METRES.tolist()}), "where none stands.*1.7.*50 to 10000.*not in metres"),
+        (json.dumps({"T_robot_tracker": FAR.tolist()}), "where none stands"),
         (json.dumps({"T_robot_tracker": MATRIX[:3].tolist()}), "not a rigid transform"),
         (json.dumps({"T_robot_tracker": [["a"] * 4] * 4}), "not a rigid transform"),
         (json.dumps({"T_robot_tracker": None}), "not a rigid transform"),
@@ -81,6 +85,7 @@ def test_what_the_calibration_saves_comes_back_with_its_covariance(tmp_path):
         {"covariance": np.eye(3).tolist(), "pivot_robot_mm": [0, 0, 0]},
         {"covariance": (-np.eye(6)).tolist(), "pivot_robot_mm": [0, 0, 0]},
         {"covariance": "large", "pivot_robot_mm": [0, 0, 0]},
+        {"covariance": np.zeros((6, 6)).tolist(), "pivot_robot_mm": [0, 0, 0]},
     ],
 )
 def test_a_covariance_that_is_none_is_refused(tmp_path, spread):

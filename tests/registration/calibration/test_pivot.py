@@ -98,3 +98,16 @@ def test_the_tip_moves_with_the_scene() -> None:
     assert after.tip_tool_mm == pytest.approx(before.tip_tool_mm, abs=1e-6)
     assert after.pivot_tracker_mm == pytest.approx(move.points(before.pivot_tracker_mm), abs=1e-6)
     assert after.tip_covariance_mm2 == pytest.approx(before.tip_covariance_mm2, abs=1e-9)
+
+
+def test_a_table_in_another_unit_is_refused() -> None:
+    """Millimetres that are taken for metres: no tool is 180 m long."""
+    poses = [Transform.of("tracker", "tool", p.rotation, 1000.0 * p.translation_mm) for p in _swing(40, 30, 0.1, 4)]
+    with pytest.raises(RefusedError, match="the tip would lie 18.* mm from the tool's body .limit 1000 mm.*unit"):
+        calibrate_pivot(poses)
+
+
+def test_poses_that_turn_about_no_one_point_are_refused() -> None:
+    """Noise of centimetres: a residual of several millimetres is no calibration."""
+    with pytest.raises(RefusedError, match="miss one resting tip by .* mm rms .limit 3 mm"):
+        calibrate_pivot(_swing(60, 30, 8.0, 5))

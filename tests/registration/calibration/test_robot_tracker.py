@@ -113,3 +113,17 @@ def test_a_wrong_place_is_named_and_a_bad_fit_refused() -> None:
         calibrate_from_points(places, worse, covariances_mm2=stated)
     with pytest.raises(RefusedError, match="times worse"):
         calibrate_from_points(places[:4], worse[:4] + np.eye(4, 3), covariances_mm2=stated[:4])
+
+
+def test_places_that_miss_each_other_are_refused() -> None:
+    """Rows in another order, a scale of 2 %, and four of which one is 15 mm off: by how much they miss."""
+    rng = np.random.default_rng(4)
+    true = Transform.of("robot", "tracker", Rotation.random(rng=rng).as_matrix(), rng.uniform(500, 1500, 3))
+    tracker_mm = rng.uniform(-250.0, 250.0, (8, 3))
+    robot_mm = true.points(tracker_mm)
+    four = robot_mm[:4].copy()
+    four[2, 1] += 15.0
+    for robot, tracker in ((robot_mm[::-1], tracker_mm), (robot_mm, 1.02 * tracker_mm), (four, tracker_mm[:4])):
+        with pytest.raises(RefusedError, match="miss each other|lies .* from where the others"):
+            calibrate_from_points(robot, tracker)
+    assert calibrate_from_points(robot_mm, tracker_mm).residual_rms_mm < 1e-9

@@ -11,7 +11,7 @@ import pytest
 from kinematics.errors import RefusedError
 from registration.tracking.igtl_client import IgtlTracker
 from registration.tracking.port import TrackerSample
-from registration.tracking.steady import steady_sample
+from registration.tracking.steady import steady_samples
 from tests.registration.tracking.scenes import Room
 from tests.registration.tracking.test_igtl_client import Start, start
 
@@ -44,17 +44,19 @@ class Camera:
         return self.last
 
 
-def steady(camera: Camera) -> TrackerSample:
+def steady(camera: Camera) -> tuple[TrackerSample, ...]:
     """Watch it."""
-    return steady_sample(camera, now_s=lambda: camera.clock.now_s, wait_s=camera.clock.wait_s)
+    return steady_samples(camera, now_s=lambda: camera.clock.now_s, wait_s=camera.clock.wait_s)
 
 
-def test_a_sound_second_ends_in_its_last_sample() -> None:
-    """Watched for a second, the newest is returned."""
+def test_a_sound_second_ends_in_its_last_samples() -> None:
+    """Watched for a second; those of the last 0.3 s are returned, in order, each once."""
     clock = Clock()
     found = steady(Camera(clock))
     assert clock.now_s == pytest.approx(11.0, abs=0.02)
-    assert clock.now_s - found.time_s < 0.06
+    assert clock.now_s - found[-1].time_s < 0.06
+    assert np.diff([sample.time_s for sample in found]) == pytest.approx(0.05)
+    assert len(found) in (6, 7)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_a_live_peer_is_watched(start: Start, mode: str, said: str) -> None:
         time.sleep(0.2)
         if said:
             with pytest.raises(RefusedError, match=said):
-                steady_sample(tracker)
+                steady_samples(tracker)
         else:
-            sample = steady_sample(tracker)
+            sample = steady_samples(tracker)[-1]
             assert sample.points_tracker_mm.shape == (3, 3) and np.isfinite(sample.points_tracker_mm).all()
