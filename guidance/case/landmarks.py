@@ -43,7 +43,15 @@ _RULES = (
     _Rule("pancreas", "vertebrae", 1, "in front of"),
     _Rule("liver", "vertebrae", 1, "in front of"),
     _Rule("aorta", "spinal_cord", 1, "in front of"),
+    _Rule("pancreas", "aorta", 1, "in front of"),
+    _Rule("pancreas", "inferior_vena_cava", 1, "in front of"),
+    _Rule("pancreas", "kidney", 1, "in front of"),
+    _Rule("liver", "kidney", 1, "in front of"),
+    _Rule("stomach", "kidney", 1, "in front of"),
     _Rule("liver", "lung", 2, "below"),
+    _Rule("kidney", "liver", 2, "below"),
+    _Rule("kidney", "spleen", 2, "below"),
+    _Rule("kidney", "lung", 2, "below"),
     _Rule("urinary_bladder", "liver", 2, "below"),
     _Rule("sacrum", "liver", 2, "below"),
 )
@@ -168,19 +176,22 @@ def _distances(labels: Volume, names: Mapping[str, int]) -> dict[str, tuple[int,
 
 def _pairs(names: Mapping[str, int], every: Mapping[int, Moment]) -> Iterator[tuple[_Rule, FloatArray, FloatArray]]:
     def centre(begin: str) -> FloatArray | None:
-        parts = [every[label] for name, label in names.items() if _begins(name, (begin,)) and label in every]
+        begins = (begin.casefold(),)
+        parts = [every[label] for name, label in names.items() if _begins(name, begins) and label in every]
         if not parts:
             return None
         weights = [m.voxels for m in parts]
         middle: FloatArray = np.average([m.centre_mm for m in parts], axis=0, weights=weights)
         return middle
 
+    plain = {name.casefold(): name for name in names}
     sided = [
-        _Rule(name, name.replace("right", "left"), 0, "right of")
-        for name in sorted(names)
-        if "right" in name.split("_") and name.replace("right", "left") in names
+        _Rule(plain[name], plain[name.replace("right", "left")], 0, "right of")
+        for name in sorted(plain)
+        if "right" in name.split("_") and name.replace("right", "left") in plain
     ]
-    levels = [name for name in _SPINE if name in names and names[name] in every]
+    spine_names = [plain[level.casefold()] for level in _SPINE if level.casefold() in plain]
+    levels = [name for name in spine_names if names[name] in every]
     spine = [_Rule(levels[-1], levels[0], 2, "below")] if len(levels) > 1 else []
     for rule in (*_RULES, *sided, *spine):
         first, second = centre(rule.first), centre(rule.second)
@@ -220,7 +231,8 @@ def _misplaced(
 
 
 def _begins(name: str, begins: tuple[str, ...]) -> bool:
-    return name in begins or name.startswith(tuple(f"{b}_" for b in begins))
+    plain = name.casefold()  # `Liver` is a liver
+    return plain in begins or plain.startswith(tuple(f"{b}_" for b in begins))
 
 
 def _mask(labels: Volume, names: Mapping[str, int], begins: tuple[str, ...]) -> NDArray[np.bool_]:

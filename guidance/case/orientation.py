@@ -31,6 +31,20 @@ OUTSIDE_SHARE = 0.05
 """Labels outside the skin: none but at its edge."""
 
 
+_TELLING = dict(
+    zip(
+        WAYS,
+        (
+            "liver and spleen, or both kidneys",
+            "pancreas and aorta, or liver and the spine",
+            "lungs and liver, or kidneys and liver",
+        ),
+        strict=True,
+    )
+)
+"""What tells each way."""
+
+
 @dataclass(frozen=True)
 class OrientationProof:
     """What was proved, and what was not.
@@ -79,27 +93,29 @@ def prove_orientation(
         names: Label by structure name.
         ct: CT [HU].
         body: Skin mask.
-        confirmed_by: Who vouches that left is left, where anatomy does not tell.
+        confirmed_by: Who vouches for the ways that anatomy does not tell.
 
     Raises:
         InvalidInputError: The two readers disagree, or there is no second one; labels that do not lie on the CT, named
-            as mirrored where a mirror image of them does; landmarks on the wrong side; left and right not told by
-            anatomy, and confirmed by nobody.
+            as mirrored where a mirror image of them does; landmarks on the wrong side; left and right, front and
+            back or head and foot not told by anatomy, and confirmed by nobody.
     """
     route, apart_mm, count = _two_readers(came)
     densities = _on_the_ct(ct, labels, names, body)
     sides = check_sides(labels, names)
     ways = told_ways(sides)
     untold = tuple(way for way in WAYS if way not in ways)
-    if WAYS[0] in untold and not confirmed_by:
+    vouched = confirmed_by.strip() if confirmed_by else ""
+    ways_words = ", nor ".join(way.replace(" and ", " from ") for way in untold)
+    if untold and not vouched:
         raise InvalidInputError(
-            "nothing in the labels tells left from right, so a mirrored patient would not show",
+            f"nothing in the labels tells {ways_words}, so a mirrored patient would not show",
             value="named structures: " + ", ".join(sorted(names)[:12]),
             file=labels.file,
-            remedy="label liver and spleen (or both kidneys) under their names, or have somebody compare the images "
-            "with the patient and give --orientation-confirmed-by NAME",
+            remedy=f"label {'; '.join(_TELLING[way] for way in untold)}, under their names; or have somebody compare "
+            "the images with the patient and give --orientation-confirmed-by NAME",
         )
-    return OrientationProof(route, apart_mm, count, sides, densities, untold, confirmed_by)
+    return OrientationProof(route, apart_mm, count, sides, densities, untold, vouched or None)
 
 
 def _two_readers(came: LabelSet) -> tuple[str, float, int]:

@@ -16,6 +16,8 @@ COMPACT = "unidentified_compact"
 THIN = "unidentified"
 GAS = "abdominal_gas"
 THICK_MM = 12.0
+_ROUNDING_MM = 1e-4
+"""Half of it may be a whole number of voxels; the last digit of a spacing is not to decide what is bowel."""
 NEIGHBOUR_MM = 3.0
 """Centres of discs in neighbouring slices lie no further apart."""
 GAS_HU = -250
@@ -75,12 +77,12 @@ def _thick(mask: Mask, spacing: np.ndarray) -> Mask:
     padded = np.pad(mask, [(0, 0), (0, 0), (1, 1)], mode="edge")
     discs = np.zeros_like(padded)
     for k in np.flatnonzero(padded.any(axis=(0, 1))):
-        discs[:, :, k] = ndimage.distance_transform_edt(padded[:, :, k], spacing[:2]) >= 0.5 * THICK_MM
+        discs[:, :, k] = ndimage.distance_transform_edt(padded[:, :, k], spacing[:2]) >= 0.5 * THICK_MM - _ROUNDING_MM
     near = ndimage.binary_dilation(discs, ellipsoid(NEIGHBOUR_MM, spacing, flat=True))
     above, below = np.zeros_like(near), np.zeros_like(near)
     above[:, :, :-1], below[:, :, 1:] = near[:, :, 1:], near[:, :, :-1]
     core = (discs & (above | below))[:, :, 1:-1]
     if not core.any():
         return np.zeros_like(mask)
-    result: Mask = mask & (depth_mm(core, spacing) >= -(0.5 * THICK_MM + 2.0))
+    result: Mask = mask & (depth_mm(core, spacing) >= -(0.5 * THICK_MM + 2.0 + _ROUNDING_MM))
     return result

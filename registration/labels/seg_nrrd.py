@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinematics.errors import InvalidInputError
+from registration.images.text_header import check_text_header
 from registration.images.volume import Volume, from_sitk
 from registration.labels.label_image import label_voxels
 from registration.labels.label_set import LabelSet, Packer, Reach, present_in
@@ -83,6 +84,7 @@ def header_fields(path: Path) -> dict[str, str]:
 def _load(path: Path) -> Any:
     import SimpleITK as sitk
 
+    check_text_header(path)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         image = sitk.ReadImage(str(path))

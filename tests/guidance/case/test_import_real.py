@@ -123,7 +123,7 @@ def test_a_real_scan_is_taken_and_its_orientation_proved(whole: Case, coarse: Re
     apart = re.search(r"agree to ([\d.]+) mm", told["orientation"])
     assert apart and float(apart.group(1)) <= 0.1
     assert "lung -793 HU, bone 179 HU" in told["orientation"]
-    assert "28 pairs" in told["sides"] and "WARNING" not in told["sides"]
+    assert "36 pairs" in told["sides"] and "WARNING" not in told["sides"]
     volumes_ml = dict(re.findall(r"(\w+) ([\d.]+) ml", told["added"]))
     assert float(volumes_ml["unidentified"]) > 100.0 and float(volumes_ml["unknown"]) == 0.0
 

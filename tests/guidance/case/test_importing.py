@@ -341,7 +341,9 @@ def test_contours_become_a_case(files: Files) -> None:
                 drawn.setdefault(name, []).append(grid.points_mm(np.column_stack((index, np.full(len(index), k)))))
     write_structures(files.folder / "rt", drawn, "1.2.3.4", [series[3].SOPInstanceUID])
     files.roles.write_text("name\n" + "\n".join(names) + "\n")
-    case = files.load(ct_path=files.folder / "dicom", labels_path=files.folder / "rt")
+    case = files.load(
+        ct_path=files.folder / "dicom", labels_path=files.folder / "rt", orientation_confirmed_by="B. Reader"
+    )
     for name in names:
         there = case.labels.voxels == case.description.structure(name).label
         meant = grid.voxels == files.case.description.structure(name).label

@@ -146,3 +146,30 @@ def test_the_best_known_pairs_are_shown_in_order() -> None:
     """Of many pairs a person reads the few that everybody knows."""
     sides = {"rib_right_8 right of rib_left_8": 200.0, "liver below lung": 90.5, "liver right of spleen": 120.0}
     assert shown(sides) == "liver right of spleen (120 mm); liver below lung (90.5 mm)"
+
+
+def test_names_in_capitals_are_the_same_organs() -> None:
+    """`Liver` and `Kidney_Right` tell what `liver` and `kidney_right` tell, mirrored ones too."""
+    voxels = np.zeros((60, 40, 40), dtype=np.uint8)
+    voxels[5:15, 5:15, 25:35], voxels[45:55, 5:15, 25:35] = 1, 2  # LPS grows along i, j, k: right first
+    voxels[8:16, 25:33, 5:13], voxels[44:52, 25:33, 5:13] = 3, 4
+    labels = Volume(voxels, np.diag([2.0, 2.0, 2.0, 1.0]))
+    names = {"Liver": 1, "Spleen": 2, "Kidney_Right": 3, "Kidney_Left": 4}
+    sides = check_sides(labels, names)
+    assert "Kidney_Right right of Kidney_Left" in sides and told_ways(sides) == WAYS
+    for axis, said in enumerate(("left to right", "front to back", "upside down")):
+        with pytest.raises(InvalidInputError, match=said):
+            check_sides(labels.with_voxels(np.flip(voxels, axis).copy()), names)
+
+
+def test_a_set_without_spine_or_lungs_is_told_all_the_same() -> None:
+    """Liver, kidneys, pancreas and aorta alone: mirrored along any axis, it is refused."""
+    voxels = np.zeros((60, 60, 40), dtype=np.uint8)
+    voxels[5:25, 5:25, 25:38], voxels[28:40, 20:30, 18:26], voxels[30:36, 36:42, 2:38] = 1, 2, 3
+    voxels[12:20, 38:48, 5:15], voxels[46:54, 38:48, 5:15] = 4, 5
+    labels = Volume(voxels, np.diag([2.0, 2.0, 2.0, 1.0]))
+    names = {"liver": 1, "pancreas": 2, "aorta": 3, "kidney_right": 4, "kidney_left": 5}
+    assert told_ways(check_sides(labels, names)) == WAYS
+    for axis in range(3):
+        with pytest.raises(InvalidInputError):
+            check_sides(labels.with_voxels(np.flip(voxels, axis).copy()), names)

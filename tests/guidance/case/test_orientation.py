@@ -46,13 +46,15 @@ def good(tmp_path: Path) -> Set:
 
 
 def test_what_is_proved_is_told(good: Set) -> None:
-    """Distances, densities and the second reader; what anatomy does not tell is a warning."""
-    proof = prove_orientation(good.came, good.labels, NAMES, good.ct, good.body, None)
+    """Distances, densities and the second reader; what anatomy does not tell is a warning, and somebody vouches."""
+    with pytest.raises(InvalidInputError, match="tells head from foot, so .*lungs and liver, or kidneys and liver"):
+        prove_orientation(good.came, good.labels, NAMES, good.ct, good.body, "  ")
+    proof = prove_orientation(good.came, good.labels, NAMES, good.ct, good.body, " B. Reader ")
     assert proof.apart_mm < 0.01 and proof.landmarks == 3 and proof.untold == ("head and foot",)
     assert proof.densities == {"bone": 220.0, "liver": 60.0}
     told = proof.told()
     assert "NIfTI header parsed by hand" in told["orientation"] and "bone 220 HU" in told["orientation"]
-    assert "WARNING: head and foot not told by anatomy" in told["sides"] and "confirmed by" not in told["sides"]
+    assert "WARNING: head and foot not told by anatomy" in told["sides"] and "confirmed by B. Reader" in told["sides"]
 
 
 def test_two_readers_that_disagree_are_refused(good: Set) -> None:

@@ -67,3 +67,15 @@ def test_fat_and_what_lies_outside_the_cavity_stay_unlabelled(
     canvas, parts = scene
     drawn = np.any(list(parts.values()), axis=0)
     assert not (canvas.labels[~drawn] != 0).any()
+
+
+@pytest.mark.parametrize("off_mm", [0.0, -3e-15, 2e-7, -2e-7])
+def test_the_last_digit_of_a_spacing_decides_nothing(off_mm: float) -> None:
+    """Voxels of 3 mm, of which 6 mm is a whole number: a loop four voxels wide is as thick whatever rounding says."""
+    shape = (30, 30, 12)
+    ct, cavity = np.full(shape, -100.0), np.ones(shape, dtype=bool)
+    ct[10:14, 8:22, 3:9] = 40.0  # deepest 6 mm from the voxels outside
+    grid = Volume(ct.astype(np.int16), np.diag([3.0 + off_mm, 3.0 + off_mm, 3.0, 1.0]))
+    canvas = LabelCanvas(grid, np.zeros(shape, dtype=np.uint8), {})
+    add_unidentified(canvas, cavity)
+    assert canvas.mask(COMPACT).sum() == 4 * 14 * 6
