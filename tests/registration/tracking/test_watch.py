@@ -16,6 +16,7 @@ from kinematics.frames import Transform
 from registration.budget import ErrorBudget
 from registration.registration import FiducialResult, Registration, TrePrediction
 from registration.tracking.port import ARM, REFERENCE, TrackingStatus
+from registration.tracking.sample_check import Judgement, SampleCheck
 from registration.tracking.scene import TrackedScene
 from registration.tracking.watch import CONFIRMED, MOVED_MM, SceneWatch, WatchState
 from tests.registration.tracking.scenes import FIDUCIALS, Room, hidden, looks, turned
@@ -333,6 +334,17 @@ def test_unknown_markers_beside_lost_fiducials_are_named_with_both_numbers(
             in (seen[-1].reasons[0])
         )
         assert f"nearest {nearest:.1f} mm" in seen[-1].reasons[0]
+
+
+@pytest.mark.parametrize("name", [REFERENCE, ARM])
+def test_a_body_that_is_not_there_is_missing_whatever_the_check_says(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is compared with a pose that is not there, even if the sample was called good."""
+    monkeypatch.setattr(SampleCheck, "judge", lambda *_: Judgement())
+    room = Room()
+    watch = SceneWatch(room.scene())
+    assert watch.look(hidden(room.sample(5.0), name), 5.0, room.T_robot_arm, still=True).state is WatchState.MISSING
 
 
 def test_the_same_sample_is_counted_once() -> None:
