@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from kinematics.frames import Transform
 
 _FIELD = re.compile(r"^Seq_Frame(\d+)_(\w+)\s*=\s*(.*)$")
 _LARGEST_HEADER = 64 * 1024 * 1024
+_REMEDY = "copy the file again, or leave the damaged frames out"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +34,8 @@ def read_poses(path: Path, name: str) -> tuple[RecordedPose, ...]:
         name: `<From>To<To>`; the transform takes points of frame `<from>` to `<to>`, in lower case.
 
     Raises:
-        InvalidInputError: Missing or unreadable file, no such transform, or a matrix that is not rigid.
+        InvalidInputError: Missing or unreadable file, no such transform, a number that is not finite, a matrix that is
+            not rigid, or time stamps that do not increase from frame to frame.
     """
     parts = re.fullmatch(r"([A-Za-z0-9]+?)To([A-Z][A-Za-z0-9]*)", name)
     if parts is None:
@@ -46,7 +50,18 @@ def read_poses(path: Path, name: str) -> tuple[RecordedPose, ...]:
     if not any(key in fields for fields in frames.values()):
         known = sorted({k.removesuffix("Transform") for f in frames.values() for k in f if k.endswith("Transform")})
         raise InvalidInputError("the recording has no such transform", value=name, limit=known, file=str(path))
-    return tuple(_pose(frames[n], key, to_frame, from_frame, n, path) for n in sorted(frames))
+    poses = {n: _pose(frames[n], key, to_frame, from_frame, n, path) for n in sorted(frames)}
+    for (before, earlier), (number, later) in pairwise(poses.items()):
+        if later.time_s <= earlier.time_s:
+            raise InvalidInputError(
+                f"the time stamp of frame {number} of the recording is not later than that of frame {before}",
+                value=later.time_s,
+                limit=f"over {earlier.time_s}",
+                unit="s",
+                file=str(path),
+                remedy=_REMEDY,
+            )
+    return tuple(poses.values())
 
 
 def _header(path: Path) -> list[str]:
@@ -70,13 +85,26 @@ def _header(path: Path) -> list[str]:
 def _pose(fields: dict[str, str], key: str, to: str, from_: str, number: int, path: Path) -> RecordedPose:
     try:
         time_s = float(fields["Timestamp"])
-        if fields.get(f"{key}Status") != "OK":  # no status is no promise
-            return RecordedPose(time_s, None)
-        matrix = np.array([float(v) for v in fields[key].split()]).reshape(4, 4)
+        seen = fields.get(f"{key}Status") == "OK"  # no status is no promise
+        matrix = np.array([float(v) for v in fields[key].split()]).reshape(4, 4) if seen else np.eye(4)
     except (KeyError, ValueError) as error:
         raise InvalidInputError(f"frame {number} of the recording is damaged: {error}", file=str(path)) from error
+    if not math.isfinite(time_s):
+        raise _not_finite(f"the time stamp of frame {number}", time_s, path)
+    if not seen:
+        return RecordedPose(time_s, None)
+    for row, values in enumerate(matrix, start=1):
+        # Before any decomposition: the library's never returns from an infinite number.
+        if not np.isfinite(values).all():
+            raise _not_finite(f"row {row} of {key} in frame {number}", values.tolist(), path)
     # Written with few digits: take the nearest rotation, but only when it is near.
     u, _, vt = np.linalg.svd(matrix[:3, :3])
-    if np.abs(u @ vt - matrix[:3, :3]).max() > 1e-3:
+    if np.abs(u @ vt - matrix[:3, :3]).max() > 1e-3 or np.abs(matrix[3] - (0, 0, 0, 1)).max() > 1e-3:
         raise InvalidInputError(f"frame {number} of the recording is not a rigid transform", file=str(path))
     return RecordedPose(time_s, Transform.of(to, from_, u @ vt, matrix[:3, 3]))
+
+
+def _not_finite(what: str, value: float | list[float], path: Path) -> InvalidInputError:
+    return InvalidInputError(
+        f"{what} of the recording is not finite", value=value, limit="finite", file=str(path), remedy=_REMEDY
+    )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from kinematics.arrays import FloatArray
 from registration.tracking.port import BodyPose, TrackerSample, TrackingStatus
+
+_MARKERS = ""
+"""In the place of a body's name: the single markers."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,11 @@ class TrackingLimits:
 
     max_age_s: float = 0.5
     """A tracker of some tens of samples a second that has reported nothing newer sees nothing. Also the longest time
-    for which one and the same measurement may be repeated: noise never repeats."""
+    for which all parts of one measurement may be repeated."""
+    part_s: float = 1.5
+    """Longest time for which one body, or all single markers, may be repeated to the last digit while others change.
+    Longer than `max_age_s`, because a tracker that rounds its output does repeat a body at rest: 0.51 s was the
+    longest of the recordings, and the chance of a further repetition falls by a fifth with each sample."""
     speed_mm_s: float = 1000.0
     """Faster than an arm or a hand with a tool moves here (683 mm/s was the fastest of the recordings)."""
     jitter_mm: float = 3.0
@@ -78,8 +86,8 @@ class SampleCheck:
         self._limits = limits or TrackingLimits()
         self._bodies, self._markers = bodies, markers
         self._last: TrackerSample | None = None
-        self._first_seen_s = 0.0
-        """When the measurement that `_last` holds was first reported."""
+        self._since_s: dict[tuple[str, bytes], float] = {}
+        """When each part of the measurement that `_last` holds was first reported with these digits."""
 
     def judge(self, sample: TrackerSample, now_s: float) -> Judgement:
         """Judge the next sample; the same one may be given again while there is no newer."""
@@ -87,19 +95,39 @@ class SampleCheck:
         if last is not None and sample.time_s < last.time_s:
             back = f"its time stamps went back by {last.time_s - sample.time_s:.3f} s"
             return Judgement(TrackingStatus.STALE, (f"the tracker's clock is not to be trusted: {back}",))
-        repeats = last is not None and _same(last, sample)
-        if not repeats:
-            self._first_seen_s = sample.time_s
+        if not math.isfinite(sample.time_s):
+            return judge(sample, now_s, limits, bodies=self._bodies, markers=self._markers)
+        self._since_s = {part: self._since_s.get(part, sample.time_s) for part in _parts(sample)}
         self._last = sample
-        frozen_s = sample.time_s - self._first_seen_s
-        if frozen_s > limits.max_age_s:
-            said = f"the same measurement for {frozen_s:.2f} s under new time stamps, limit {limits.max_age_s:g} s"
-            return Judgement(TrackingStatus.STALE, (f"the tracker is frozen: {said}",))
+        frozen = self._frozen(sample.time_s)
+        if frozen:
+            return Judgement(TrackingStatus.STALE, frozen)
         found = judge(sample, now_s, limits, bodies=self._bodies, markers=self._markers)
         if found.status is not TrackingStatus.OK or last is None:
             return found
         jumps = _jumps(last, sample, self._bodies, limits)
         return Judgement(TrackingStatus.JUMPING, tuple(jumps)) if jumps else found
+
+    def _frozen(self, now_s: float) -> tuple[str, ...]:
+        """Return what has been repeated for too long: all that is seen, or else a wanted body or the single markers."""
+        limits, ages = self._limits, {part: now_s - since for part, since in self._since_s.items()}
+        all_s = min(ages.values(), default=0.0)
+        if all_s > limits.max_age_s:
+            said = f"the same measurement for {all_s:.2f} s under new time stamps, limit {limits.max_age_s:g} s"
+            return (f"the tracker is frozen: {said}",)
+        old = {part: age for part, age in ages.items() if age > limits.part_s}
+        said = f"to the last digit under new time stamps while others change, limit {limits.part_s:g} s"
+        reasons = [
+            f"the tracker's body '{name}' is frozen: the same pose for {age:.2f} s {said}"
+            for (name, _), age in old.items()
+            if name in self._bodies
+        ]
+        reasons += [
+            f"the tracker's single markers are frozen: the same places for {age:.2f} s {said}"
+            for (name, _), age in old.items()
+            if name == _MARKERS
+        ]
+        return tuple(reasons)
 
 
 def _stale(sample: TrackerSample, now_s: float, limits: TrackingLimits) -> list[str]:
@@ -193,13 +221,10 @@ def _nearest_mm(points: FloatArray, others: FloatArray) -> FloatArray:
     return nearest
 
 
-def _same(a: TrackerSample, b: TrackerSample) -> bool:
-    """Tell whether two samples hold the same measurement to the last digit (and hold one at all)."""
-    poses_a = {body.name: body.T for body in a.bodies if body.T is not None}
-    poses_b = {body.name: body.T for body in b.bodies if body.T is not None}
-    if poses_a.keys() != poses_b.keys() or not (poses_a or len(a.points_tracker_mm)):
-        return False
-    return np.array_equal(a.points_tracker_mm, b.points_tracker_mm) and all(
-        np.array_equal(T.matrix, other.matrix)
-        for T, other in zip(poses_a.values(), (poses_b[name] for name in poses_a), strict=True)
-    )
+def _parts(sample: TrackerSample) -> list[tuple[str, bytes]]:
+    """Return what a sample holds, each to the last digit: its bodies by name, and its single markers in their order."""
+    parts = [(body.name, body.T.matrix) for body in sample.bodies if body.T is not None]
+    if len(sample.points_tracker_mm):
+        parts.append((_MARKERS, sample.points_tracker_mm))
+    # Adding zero turns -0 into 0: the two are one number, and would be two strings of bytes.
+    return [(name, (numbers + 0.0).tobytes()) for name, numbers in parts]

@@ -3,7 +3,8 @@
 Three motions are compared at the patient's fiducials: of the table in the tracker, of the robot in the tracker (from
 its encoders and the body on its flange), and of the table against the robot, which no camera changes. A camera that
 moved shows in the first two and not in the third; a table in the first and third; a robot's base in the last two. A
-patient who moved on the table shows in the fiducials against the body on the table.
+patient who moved on the table shows in the fiducials against the body on the table; one of whom only a part moved, in
+fiducials that are gone while markers are seen that are none of them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ MOVED_MM = 2.0
 WINDOW = 8
 WINDOW_S = 1.0
 """Motions are averaged over the last samples, as many and as long as this."""
+STRAY_MM = 60.0
+"""A single marker within this of where two or more fiducials are gone may be one of them, and not a reflection."""
 CONFIRMED = 3
 """A motion is believed from so many samples on; noise alone does not pass the limit so often."""
 
@@ -92,6 +95,8 @@ class SceneWatch:
         self._seen_s = -np.inf
         self._last = Watched()
         self._at_reference = scene.fiducials_reference_mm
+        self._decoys = np.zeros((0, 3))
+        """Markers seen beside all fiducials, so none of them, frame `reference` [mm]: as they were last seen so."""
         self._at_tracker = scene.T_tracker_reference.points(self._at_reference)
         self._at_robot = scene.T_robot_tracker.points(self._at_tracker)
 
@@ -110,14 +115,11 @@ class SceneWatch:
         reference, arm = sample.body(REFERENCE).T, sample.body(ARM).T
         if reference is None or arm is None:  # the check has said so; this is for the type checker
             return self._lost(WatchState.MISSING, judged.reasons, now_s)
-        on_table = self._on_table(sample, reference) if still else np.full_like(self._at_reference, np.nan)
-        seen = int(np.isfinite(on_table[:, 0]).sum())
-        if still and seen < FEWEST_MARKERS:
-            reason = (
-                f"{seen} of {len(on_table)} fiducials are seen among {len(sample.points_tracker_mm)} single markers, "
-                f"at least {FEWEST_MARKERS} are needed: clear their view"
-            )
-            return self._lost(WatchState.MISSING, (reason,), now_s)
+        on_table, reasons = np.full_like(self._at_reference, np.nan), tuple[str, ...]()
+        if still:
+            on_table, reasons = self._on_table(reference.inverse().points(sample.points_tracker_mm))
+        if reasons:
+            return self._lost(WatchState.MISSING, reasons, now_s)
         self._seen_s = now_s
         if not self._window or sample.time_s > self._window[-1][0]:
             self._window.append((sample.time_s, self._rigid(reference, arm, T_robot_arm), on_table))
@@ -145,23 +147,53 @@ class SceneWatch:
             ]
         )
 
-    def _on_table(self, sample: TrackerSample, reference: Transform) -> FloatArray:
-        """Return how each fiducial moved against the table [mm], shape (n, 3); NaN where it is not seen."""
+    def _on_table(self, seen: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
+        """Return how each fiducial moved against the table, and why that is not enough to go by.
+
+        Args:
+            seen: The single markers, frame `reference` [mm], shape (m, 3).
+
+        Returns:
+            The motions [mm], shape (n, 3), NaN where a fiducial is not seen; and the reasons, none where all is well.
+        """
         own = self._at_reference
         moved = np.full_like(own, np.nan)
-        seen = reference.inverse().points(sample.points_tracker_mm)
-        if len(seen) == 0:
-            return moved
-        distances = np.linalg.norm(own[:, None, :] - seen[None, :, :], axis=-1)
-        near = np.flatnonzero(distances.min(axis=1) <= OWN_MM)
-        moved[near] = seen[distances.argmin(axis=1)[near]] - own[near]
-        if len(near) < len(own) - 2:  # hidden, or farther away than that: their pattern tells
+        pairs = _nearest_pairs(own, seen)
+        decoys = _nearest_pairs(self._decoys, seen)
+        strays = [j for j in range(len(seen)) if j not in pairs.values() and j not in decoys.values()]
+        gone = [i for i in range(len(own)) if i not in pairs]
+        if not gone:
+            self._decoys = seen[[j for j in range(len(seen)) if j not in pairs.values()]]
+        pairs |= {gone[i]: strays[j] for i, j in _moved_together(own[gone], seen[strays]).items()}
+        if len(pairs) < len(own) - 2:  # hidden, or moved by no common shift: their pattern tells
             matched = match(own, seen, tolerance_mm=OWN_MM / 2.0)
-            if matched.status is CorrespondenceStatus.OK and len(matched.pairs) > len(near):
-                i, j = (list(column) for column in zip(*matched.pairs, strict=True))
-                moved[:] = np.nan
-                moved[i] = seen[j] - own[i]
-        return moved
+            if matched.status is CorrespondenceStatus.OK and len(matched.pairs) > len(pairs):
+                pairs = dict(matched.pairs)
+        i, j = list(pairs), list(pairs.values())
+        moved[i] = seen[j] - own[i]
+        gone = [n for n in range(len(own)) if n not in pairs]
+        strays = [n for n in range(len(seen)) if n not in j and n not in decoys.values()]
+        return moved, self._doubts(own[gone], seen[strays], len(seen))
+
+    def _doubts(self, gone: FloatArray, strays: FloatArray, markers: int) -> tuple[str, ...]:
+        """Return why the fiducials `gone`, with the markers `strays` that are none of them, leave the patient open."""
+        count = len(self._at_reference)
+        seen = count - len(gone)
+        if seen < FEWEST_MARKERS:
+            return (
+                f"{seen} of {count} fiducials are seen among {markers} single markers, at least {FEWEST_MARKERS} are "
+                "needed: clear their view",
+            )
+        if len(gone) < 2 or len(strays) == 0:  # one hidden and one reflection happen, and five others hold the patient
+            return ()
+        nearest = float(_distances(gone, strays).min())
+        if len(strays) < 2 and nearest > STRAY_MM:
+            return ()
+        return (
+            f"{len(gone)} of {count} fiducials are gone from where they were registered, and {len(strays)} single "
+            f"markers are seen that are none of them, the nearest {nearest:.1f} mm from one: a part of the patient may "
+            "have moved: clear their view and take away what reflects, or register again",
+        )
 
     def _concluded(self, now_s: float) -> Watched:
         window = [entry for entry in self._window if now_s - entry[0] <= WINDOW_S]
@@ -192,6 +224,36 @@ class SceneWatch:
                 numbers = f"{len(each)} fiducials against the table {patient:.1f} mm rms, limit {MOVED_MM:g} mm"
                 return _moved(WatchState.PATIENT_MOVED, patient, numbers, len(looks) >= CONFIRMED)
         return Watched()
+
+
+def _distances(points: FloatArray, others: FloatArray) -> FloatArray:
+    """Return the distance of each of `points` (n, 3) to each of `others` (m, 3) [mm], shape (n, m)."""
+    distances: FloatArray = np.linalg.norm(points[:, None, :] - others[None, :, :], axis=-1)
+    return distances
+
+
+def _nearest_pairs(points: FloatArray, seen: FloatArray) -> dict[int, int]:
+    """Return for each of `points` (n, 3) the nearest of `seen` (m, 3) within `OWN_MM`, each marker for one point."""
+    distances, pairs = _distances(points, seen), {}
+    while distances.min(initial=np.inf) <= OWN_MM:
+        i, j = np.unravel_index(int(distances.argmin()), distances.shape)
+        pairs[int(i)] = int(j)
+        distances[i, :], distances[:, j] = np.inf, np.inf
+    return pairs
+
+
+def _moved_together(gone: FloatArray, strays: FloatArray) -> dict[int, int]:
+    """Return the pairs of `gone` (n, 3) and `strays` (m, 3) that most share one shift; none where fewer than two do.
+
+    Two reflections lie apart as two fiducials do, to half of `OWN_MM` in three directions, about once in a million.
+    """
+    best: dict[int, int] = {}
+    for shift in (strays[None, :, :] - gone[:, None, :]).reshape(-1, 3):
+        near = _distances(gone + shift, strays) <= OWN_MM / 2.0
+        pairs = {int(i): int(j) for i, j in zip(*np.nonzero(near & (near.sum(axis=1) == 1)[:, None]), strict=True)}
+        if len(set(pairs.values())) == len(pairs) > max(len(best), 1):
+            best = pairs
+    return best
 
 
 def _seen_rows(looks: list[FloatArray]) -> list[FloatArray]:

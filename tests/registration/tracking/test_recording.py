@@ -54,3 +54,63 @@ def test_unknown_names_missing_files_and_damage_are_refused(tmp_path: Path) -> N
     ):
         with pytest.raises(InvalidInputError, match=words):
             read_poses(path, name)
+
+
+@pytest.mark.parametrize(
+    ("field", "word", "told"),
+    [
+        (
+            "ProbeToTrackerTransform",
+            "inf",
+            "row 2 of ProbeToTrackerTransform in frame 5 of the recording is not finite",
+        ),
+        (
+            "ProbeToTrackerTransform",
+            "nan",
+            "row 2 of ProbeToTrackerTransform in frame 5 of the recording is not finite",
+        ),
+        ("ProbeToTrackerTransform", "-1e400", "row 2 of ProbeToTrackerTransform in frame 5 .* not finite"),
+        ("Timestamp", "nan", "time stamp of frame 5 of the recording is not finite"),
+        ("Timestamp", "inf", "time stamp of frame 5 of the recording is not finite"),
+        ("Timestamp", "0.05", "time stamp of frame 5 of the recording is not later than that of frame 4"),
+        ("Timestamp", "0.200", "time stamp of frame 5 of the recording is not later than that of frame 4"),
+        ("Timestamp", "1e9", "time stamp of frame 6 of the recording is not later than that of frame 5"),
+    ],
+)
+def test_numbers_that_are_not_finite_and_times_that_go_back_are_refused(
+    tmp_path: Path, field: str, word: str, told: str
+) -> None:
+    """File, frame, row and value are named, and no decomposition is begun that would never end."""
+    path = _recording(tmp_path / "a.igs.mha")
+    lines = path.read_bytes().split(b"\n")
+    at = next(n for n, line in enumerate(lines) if line.startswith(f"Seq_Frame0005_{field} =".encode()))
+    head, values = lines[at].decode().split(" = ")
+    numbers = values.split()
+    numbers[5 if len(numbers) == 16 else 0] = word
+    lines[at] = f"{head} = {' '.join(numbers)}".encode()
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(InvalidInputError, match=told) as caught:
+        read_poses(path, "ProbeToTracker")
+    assert caught.value.file == str(path) and caught.value.value is not None
+
+
+def test_a_frame_that_was_not_seen_needs_a_time_but_no_matrix(tmp_path: Path) -> None:
+    """The tracker called frame 3 invalid: what stands in its matrix is not read, its time stamp is."""
+    path = _recording(tmp_path / "a.igs.mha")
+    text = path.read_bytes()
+    start = text.index(b"Seq_Frame0003_ProbeToTrackerTransform =")
+    end = text.index(b"\n", start)
+    path.write_bytes(text[:start] + b"Seq_Frame0003_ProbeToTrackerTransform = nan" + text[end:])
+    assert read_poses(path, "ProbeToTracker")[3].T is None
+    path.write_bytes(text.replace(b"Seq_Frame0003_Timestamp = 0.150", b"Seq_Frame0003_Timestamp = nan"))
+    with pytest.raises(InvalidInputError, match="time stamp of frame 3"):
+        read_poses(path, "ProbeToTracker")
+
+
+def test_a_last_row_that_is_not_of_a_rigid_transform_is_refused(tmp_path: Path) -> None:
+    """The scale or perspective of a matrix is not dropped in silence."""
+    for column, value in ((0, 7.0), (3, 7.0)):
+        matrix = np.eye(4)
+        matrix[3, column] = value
+        with pytest.raises(InvalidInputError, match="not a rigid"):
+            read_poses(_recording(tmp_path / "row.igs.mha", matrix=matrix), "ProbeToTracker")

@@ -112,6 +112,78 @@ def test_a_frozen_measurement_is_stale_under_new_time_stamps() -> None:
     assert check.judge(replace(frozen, time_s=0.9, points_tracker_mm=points), 0.9).status is TrackingStatus.OK
 
 
+def _with_part_frozen(part: str, sample: TrackerSample, old: TrackerSample) -> TrackerSample:
+    """Return the sample with one body or all markers of the old one."""
+    if part == "markers":
+        return replace(sample, points_tracker_mm=old.points_tracker_mm)
+    return replace(sample, bodies=tuple(old.body(b.name) if b.name == part else b for b in sample.bodies))
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        (REFERENCE, "body 'reference' is frozen: the same pose for 1.56 s"),
+        (ARM, "body 'arm' is frozen: the same pose for 1.56 s"),
+        ("markers", "single markers are frozen: the same places for 1.56 s"),
+    ],
+)
+def test_a_frozen_part_of_a_live_sample_is_stale(part: str, told: str) -> None:
+    """All else is measured anew at each sample: the one part that is not is named after 1.5 s, until it lives."""
+    room, check = Room(sigma_mm=0.1), SampleCheck(bodies=BOTH)
+    old = room.sample(0.0)
+    times = np.arange(0.0, 1.57, 0.0625)
+    found = [check.judge(_with_part_frozen(part, room.sample(t), old), t) for t in times]
+    assert [f.status for f in found] == [TrackingStatus.OK] * (len(times) - 1) + [TrackingStatus.STALE]
+    assert len(found[-1].reasons) == 1 and told in found[-1].reasons[0]
+    assert "while others change, limit 1.5 s" in found[-1].reasons[0]
+    assert check.judge(room.sample(1.625), 1.625) == Judgement()
+
+
+def test_a_body_that_nobody_asks_for_may_stand_still_for_ever() -> None:
+    """A constant of the server's, such as an identity between frames, is no measurement and stops nothing."""
+    room, check = Room(sigma_mm=0.1), SampleCheck(bodies=BOTH)
+    constant = BodyPose("identity", Transform.of("tracker", "identity", np.eye(3), (0, 0, 0)))
+    for t in np.arange(0.0, 4.0, 0.1):
+        sample = room.sample(t)
+        assert check.judge(replace(sample, bodies=(*sample.bodies, constant)), t) == Judgement()
+
+
+def test_a_part_that_left_the_sample_starts_anew() -> None:
+    """What is repeated counts from where it came back; and the sign of a zero is no new measurement."""
+    room, check = Room(sigma_mm=0.1), SampleCheck(bodies=(REFERENCE,))
+    zero = [np.array([[0.0, 5.0, 900.0]]), np.array([[-0.0, 5.0, 900.0]])]
+    for n, t in enumerate(np.arange(0.0, 2.0, 0.25)):
+        points = np.zeros((0, 3)) if t == 1.0 else zero[n % 2]
+        assert check.judge(replace(room.sample(t), points_tracker_mm=points), t) == Judgement()
+    for n, t in enumerate(np.arange(2.0, 3.1, 0.25)):
+        found = check.judge(replace(room.sample(t), points_tracker_mm=zero[n % 2]), t)
+        assert found.status is (TrackingStatus.STALE if t == 3.0 else TrackingStatus.OK)
+    assert "single markers are frozen" in found.reasons[0]
+
+
+def test_a_time_that_is_no_number_is_stale_and_hides_no_freeze() -> None:
+    """It is not kept: the frozen measurement after it is still the one before it."""
+    frozen, check = Room().sample(0.0), SampleCheck(bodies=BOTH)
+    assert check.judge(frozen, 0.0) == Judgement()
+    assert check.judge(replace(frozen, time_s=float("nan")), 0.3).status is TrackingStatus.STALE
+    assert check.judge(replace(frozen, time_s=0.6), 0.6).status is TrackingStatus.STALE
+
+
+def test_a_real_tracker_that_rounds_its_output_is_not_frozen() -> None:
+    """Eight hundred frames of a body at rest with 62 different poses, beside two others: repeated, and all well."""
+    file = RECORDINGS / "WaterTankBottomTranslationTrackerBuffer-trimmed.igs.mha"
+    if not RECORDINGS.is_dir():
+        pytest.skip("the real recordings are not here: ../shared/data/plus")
+    names = ("probe", "reference", "stylus")
+    poses = [read_poses(file, f"{name.capitalize()}ToTracker") for name in names]
+    check = SampleCheck(bodies=("reference",))
+    for frames in zip(*poses, strict=True):
+        bodies = tuple(BodyPose(n, f.T) for n, f in zip(names, frames, strict=True) if f.T is not None)
+        sample = TrackerSample(frames[0].time_s, np.zeros((0, 3)), bodies)
+        assert check.judge(sample, sample.time_s) == Judgement()
+    assert len({f.T.matrix.tobytes() for f in poses[1] if f.T is not None}) < 100 < len(poses[1])
+
+
 def test_the_same_sample_given_twice_is_not_frozen_but_ages() -> None:
     """Reading faster than the tracker measures is fine, until the one sample is too old."""
     sample, check = Room().sample(0.0), SampleCheck(bodies=BOTH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from kinematics.frames import Transform
 from registration.budget import ErrorBudget
 from registration.registration import FiducialResult, Registration, TrePrediction
 from registration.tracking.port import ARM, REFERENCE, TrackingStatus
+from registration.tracking.sample_check import Judgement, SampleCheck
 from registration.tracking.scene import TrackedScene
-from registration.tracking.watch import CONFIRMED, SceneWatch, WatchState
+from registration.tracking.watch import CONFIRMED, MOVED_MM, SceneWatch, WatchState
 from tests.registration.tracking.scenes import FIDUCIALS, Room, hidden, looks, turned
 
 SIGMA_MM = 0.25 / np.sqrt(3.0)
@@ -201,6 +203,148 @@ def test_a_patient_who_turns_about_some_markers_has_moved() -> None:
     assert (np.linalg.norm(moved - FIDUCIALS, axis=1) < 6.0).sum() >= 2
     seen = looks(SceneWatch(room.scene()), replace(room, fiducials_reference_mm=moved), 4, 0.0)[-1]
     assert seen.state is WatchState.PATIENT_MOVED
+
+
+def _part_moved(part: tuple[int, ...], shift: np.ndarray, turn: np.ndarray | None = None) -> np.ndarray:
+    """Return the fiducials with some of them shifted, and turned about their own middle."""
+    moved = FIDUCIALS.copy()
+    middle = moved[list(part)].mean(axis=0)
+    turned_part = moved[list(part)] - middle
+    moved[list(part)] = (turned_part if turn is None else turned_part @ turn.T) + middle + shift
+    return moved
+
+
+PARTS = [part for size in (2, 3, 4) for part in combinations(range(6), size)]
+
+
+@pytest.mark.parametrize("distance_mm", [3.0, 8.0, 12.0, 20.0, 40.0])
+def test_a_part_of_the_patient_that_moved_is_never_well(distance_mm: float) -> None:
+    """Any two, three or four of six fiducials, any way, with noise: moved, by the rms of all six.
+
+    Two that moved 3 mm are 1.7 mm rms of six, below the limit: that is all that may pass.
+    """
+    rng = np.random.default_rng(11)
+    for part in PARTS:
+        room = Room(sigma_mm=SIGMA_MM, rng=np.random.default_rng(5))
+        watch = SceneWatch(room.scene())
+        assert looks(watch, room, 3, 0.0)[-1].state is WatchState.OK
+        way = rng.normal(size=3)
+        moved = _part_moved(part, distance_mm * way / np.linalg.norm(way))
+        seen = looks(watch, replace(room, fiducials_reference_mm=moved), 5, 50.0)[CONFIRMED - 1 :]
+        rms_mm = distance_mm * np.sqrt(len(part) / 6)
+        if rms_mm < MOVED_MM:
+            assert (len(part), distance_mm) == (2, 3.0) and {w.state for w in seen} == {WatchState.OK}
+            continue
+        assert {w.state for w in seen} == {WatchState.PATIENT_MOVED}, (part, distance_mm)
+        assert all(w.confirmed for w in seen)
+        assert seen[-1].moved_mm == pytest.approx(rms_mm, abs=0.3)
+
+
+def test_a_part_that_turned_as_it_moved_is_never_well() -> None:
+    """Its pattern may not tell by how much: then it is lost, with both numbers, once no drop-out can explain it."""
+    rng = np.random.default_rng(12)
+    lost = 0
+    for part in PARTS:
+        room = Room(sigma_mm=SIGMA_MM)
+        watch = SceneWatch(room.scene())
+        looks(watch, room, 3, 0.0)
+        turn = Rotation.from_rotvec(np.radians(15.0) * _unit(rng)).as_matrix()
+        moved = _part_moved(part, 15.0 * _unit(rng), turn)
+        seen = looks(watch, replace(room, fiducials_reference_mm=moved), 5, 50.0)
+        assert {w.state for w in seen} <= {WatchState.PATIENT_MOVED, WatchState.MISSING}, part
+        lost += seen[-1].lost
+    assert lost > 10
+
+
+def _unit(rng: np.random.Generator) -> np.ndarray:
+    way = rng.normal(size=3)
+    return way / np.linalg.norm(way)
+
+
+def _decoys(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Return reflections in the box of the fiducials, 50 mm wider and 25 mm clear of each of them."""
+    found: list[np.ndarray] = []
+    while len(found) < count:
+        point = rng.uniform(FIDUCIALS.min(axis=0) - 50.0, FIDUCIALS.max(axis=0) + 50.0)
+        if np.linalg.norm(FIDUCIALS - point, axis=1).min() > 25.0:
+            found.append(point)
+    return np.array(found)
+
+
+def test_one_hidden_fiducial_and_one_reflection_are_well() -> None:
+    """Two thousand sound samples of a hundred rooms, nothing known of the reflection before: always well."""
+    rng = np.random.default_rng(13)
+    states = []
+    for _ in range(100):
+        room = Room(sigma_mm=SIGMA_MM, rng=rng)
+        watch = SceneWatch(room.scene())
+        shown = np.vstack([np.delete(FIDUCIALS, rng.integers(6), axis=0), _decoys(rng, 1)])
+        states += [w.state for w in looks(watch, replace(room, fiducials_reference_mm=shown), 20, 0.0)]
+    assert len(states) == 2000 and set(states) == {WatchState.OK}
+
+
+@pytest.mark.parametrize("hidden_count", [1, 2, 3])
+def test_reflections_seen_beside_all_fiducials_are_known_later(hidden_count: int) -> None:
+    """Three that were there with all six fiducials in view explain nothing when some are hidden; the rest hold."""
+    rng = np.random.default_rng(14)
+    for _ in range(20):
+        room, decoys = Room(sigma_mm=SIGMA_MM, rng=rng), _decoys(rng, 3)
+        watch = SceneWatch(room.scene())
+        both = replace(room, fiducials_reference_mm=np.vstack([FIDUCIALS, decoys]))
+        shown = np.vstack([FIDUCIALS[rng.permutation(6)[hidden_count:]], decoys])
+        assert {w.state for w in looks(watch, both, 3, 0.0)} == {WatchState.OK}
+        later = looks(watch, replace(room, fiducials_reference_mm=shown), 20, 5.0)
+        assert {w.state for w in later} == {WatchState.OK}
+
+
+def test_a_reflection_that_went_explains_no_fiducial() -> None:
+    """What is known is what was last seen beside all fiducials: two that moved to its old place have moved."""
+    room = Room(sigma_mm=SIGMA_MM)
+    watch = SceneWatch(room.scene())
+    shift = np.array([0.0, 30.0, 10.0])
+    looks(watch, replace(room, fiducials_reference_mm=np.vstack([FIDUCIALS, FIDUCIALS[:2] + shift])), 2, 0.0)
+    looks(watch, room, 2, 1.0)
+    moved = replace(room, fiducials_reference_mm=_part_moved((0, 1), shift))
+    assert looks(watch, moved, 4, 5.0)[-1].state is WatchState.PATIENT_MOVED
+
+
+@pytest.mark.parametrize(
+    ("gone", "strays_mm", "state"),
+    [
+        (2, [], WatchState.OK),
+        (2, [[-210.0, 20.0, -91.0]], WatchState.OK),
+        (2, [[-210.0, 20.0, -89.0]], WatchState.MISSING),
+        (1, [[-210.0, 20.0, -89.0], [-300.0, 80.0, 120.0]], WatchState.OK),
+        (2, [[-400.0, 80.0, 120.0], [-300.0, 280.0, 120.0]], WatchState.MISSING),
+        (3, [[-400.0, 80.0, 120.0], [-300.0, 280.0, 120.0]], WatchState.MISSING),
+    ],
+)
+def test_unknown_markers_beside_lost_fiducials_are_named_with_both_numbers(
+    gone: int, strays_mm: list[list[float]], state: WatchState
+) -> None:
+    """Two or more gone: one marker within 60 mm of where they were, or two anywhere, may be them."""
+    room = Room()
+    shown = np.vstack([FIDUCIALS[gone:], np.reshape(strays_mm, (-1, 3))])
+    seen = looks(SceneWatch(room.scene()), replace(room, fiducials_reference_mm=shown), 4, 5.0)
+    assert {w.state for w in seen} == {state}
+    if state is WatchState.MISSING:
+        nearest = np.linalg.norm(FIDUCIALS[:gone, None] - np.array(strays_mm)[None], axis=-1).min()
+        assert (
+            f"{gone} of 6 fiducials are gone from where they were registered, and {len(strays_mm)} single"
+            in (seen[-1].reasons[0])
+        )
+        assert f"nearest {nearest:.1f} mm" in seen[-1].reasons[0]
+
+
+@pytest.mark.parametrize("name", [REFERENCE, ARM])
+def test_a_body_that_is_not_there_is_missing_whatever_the_check_says(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is compared with a pose that is not there, even if the sample was called good."""
+    monkeypatch.setattr(SampleCheck, "judge", lambda *_: Judgement())
+    room = Room()
+    watch = SceneWatch(room.scene())
+    assert watch.look(hidden(room.sample(5.0), name), 5.0, room.T_robot_arm, still=True).state is WatchState.MISSING
 
 
 def test_the_same_sample_is_counted_once() -> None:
