@@ -29,6 +29,7 @@ MODULES = (
     "guidance/verification/rules.py",
     "registration/acceptance.py",
     "registration/accuracy.py",
+    "registration/hidden_shift.py",
     "registration/residuals.py",
     "registration/sources.py",
     "registration/tracking/sample_check.py",

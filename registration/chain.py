@@ -18,6 +18,7 @@ from registration import accuracy, correspondence, rigid
 from registration.acceptance import IDEAL_P95_MM, Judgement
 from registration.budget import ErrorBudget
 from registration.fle import estimate_fle
+from registration.hidden_shift import hidden_shifts
 from registration.next_marker import Geometry, advise, least_p95
 from registration.registration import FiducialResult, Registration, Shares, TrePrediction
 from registration.residuals import ResidualTest, examine
@@ -101,12 +102,14 @@ def register(
     test = examine(residuals, fitted, errors.weigh_mm2, noise_mm2=errors.noise_mm2)
     turn = fit.T.rotation
     fle = estimate_fle(residuals @ turn, model_ct[i], turn.T @ errors.weigh_mm2 @ turn)
+    places = np.concatenate([pivot[None], entries])
+    hidden = hidden_shifts(fitted, errors.weigh_mm2, test.left_out, places)
     unmatched = np.array([p for n, p in enumerate(seen_robot) if n not in j]).reshape(-1, 3)
-    fiducials = _results(spheres, fit, i, test, unmatched)
+    fiducials = _results(spheres, fit, i, test, hidden, unmatched)
     least, marker = None, None
     if max(tre.tumour, tre.entry_region) > min(IDEAL_P95_MM, limit_p95_mm):
         fixed = whole - sources["fiducial_ct"] - sources["tracker"]
-        geometry = Geometry(fitted, errors.weigh_mm2, fixed, pivot, np.concatenate([pivot[None], entries]))
+        geometry = Geometry(fitted, errors.weigh_mm2, fixed, pivot, places)
         least = least_p95(geometry)
         marker = advise(
             geometry,
@@ -182,6 +185,7 @@ def _results(
     fit: rigid.RigidFit,
     used: list[int],
     test: ResidualTest,
+    hidden_mm: Sequence[float | None],
     unmatched_robot: FloatArray,
 ) -> tuple[FiducialResult, ...]:
     """Return every fiducial, in the CT's order, with what the fit, and the others alone, say of it."""
@@ -190,12 +194,13 @@ def _results(
     for n, sphere in enumerate(spheres):
         known: dict[str, float] = {}
         if n in place:
-            one = test.left_out[place[n]]
-            if one is not None:
+            one, shift = test.left_out[place[n]], hidden_mm[place[n]]
+            if one is not None and shift is not None:
                 known = {
                     "leave_one_out_mm": one.distance_mm,
                     "leave_one_out_p95_mm": one.p95_mm,
                     "chance": one.chance,
+                    "hidden_shift_mm": shift,
                 }
         elif len(unmatched_robot):
             off = float(np.linalg.norm(unmatched_robot - fit.T.points(sphere.centre_mm), axis=1).min())

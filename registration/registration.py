@@ -33,6 +33,9 @@ class FiducialResult(Value):
     """What 95 % of such distances stay below while the stated errors are true."""
     chance: float | None = None
     """Of being at least as unlikely there, under the stated errors."""
+    hidden_shift_mm: float | None = None
+    """How far it shifts the worst of tumour and entry region, 95 %, while it passes for a sound one; None when not
+    tracked, and when the others leave it free: then nothing it does shows."""
 
 
 class TrePrediction(Value):

@@ -331,3 +331,27 @@ def test_an_entry_region_without_points_is_refused() -> None:
             spheres=_spheres(), tracked=tracked, now_s=0.1, T_robot_tracker=T_ROBOT_TRACKER, tumour_ct_mm=TUMOUR,
             entry_region_ct_mm=np.zeros((0, 3)), budget=BUDGET, limit_p95_mm=2.0,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("off_mm", [0.0, 5.0, 12.0])
+def test_three_that_nothing_checks_are_not_accepted(off_mm: float) -> None:
+    """One of three may leave their plane by a centimetre without a residual: refused, sound or not, with the remedy."""
+    seen = LAYOUT[[0, 2, 3]]
+    across = np.cross(seen[1] - seen[0], seen[2] - seen[0])
+    seen[2] += off_mm * across / np.linalg.norm(across)
+    found = _register(seen)
+    assert not found.accepted
+    assert found.reasons[0].startswith("nothing checks F1, F3, F4 of 3 matched")
+    assert "4 that check each other" in found.reasons[0] and "view (F2, F5, F6)" in found.reasons[0]
+    assert all(f.hidden_shift_mm is None for f in found.fiducials)
+
+
+def test_four_are_accepted_where_they_check_each_other() -> None:
+    """Spread ones are; three nearly on a line and one beside them are not, though the predicted error is small."""
+    four = np.array([[110, 20, -30], [60, -90, 10], [-20, -100, 90], [-80, -60, -60.0]])
+    assert _register(four, spheres=_spheres(four)).accepted
+    flat = np.array([[-110.0, -60, 0], [-20, -60, 11], [100, -60, 0], [15, 60, 15]])
+    found = _register(flat, spheres=_spheres(flat), limit=2.5)
+    assert max(found.tre_p95_mm.tumour, found.tre_p95_mm.entry_region) < 2.5 and not found.suspects
+    assert not found.accepted and found.reasons[0].startswith("fiducial F4 is hardly checked by the others")
+    assert found.fiducials[3].hidden_shift_mm is not None and found.fiducials[3].hidden_shift_mm > 2.5
