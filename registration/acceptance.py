@@ -72,7 +72,8 @@ class Judgement:
         if self.least_mm is not None and self.least_mm > self.limit_p95_mm:
             return (
                 f"no marker can help: without any error of fiducials {self.least_mm:.2f} mm would remain, limit "
-                f"{self.limit_p95_mm:g} mm: calibrate the tracker to the robot again, or state what was measured of it"
+                f"{self.limit_p95_mm:g} mm: calibrate the tracker to the robot, or the arm, again, or state what was "
+                "measured of them"
             )
         marker = self.next_marker
         if marker is None:

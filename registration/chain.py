@@ -25,7 +25,6 @@ from registration.residuals import ResidualTest, examine
 from registration.sources import (
     MeasuredErrors,
     localisation,
-    proper,
     shares_percent,
     source_covariances,
 )
@@ -53,10 +52,9 @@ def register(
     """Register the planning CT to the robot, and predict the error where it matters.
 
     Sources of error, independent, each propagated to a 6 × 6 in the robot frame about the tumour: see
-    `registration.sources`. The sum of all is `covariance`. The predicted errors `tre_p95_mm`, and the limit, are of
-    the registration proper: all but `arm`, which follows later in every motion and is in the covariance for the
-    plan's hit probabilities. The fit itself must be explained by the same errors: a fiducial that they do not
-    explain is named.
+    `registration.sources`. The sum of all, the arm's too, is `covariance`; the predicted errors `tre_p95_mm`, which
+    the limit is for, are of all of them. The fit itself must be explained by the same errors: a fiducial that they
+    do not explain is named.
 
     Args:
         spheres: Fiducials found in the planning CT, frame `ct`.
@@ -91,7 +89,7 @@ def register(
 
     pivot, entries = fit.T.points(tumour_ct), fit.T.points(entries_ct)
     sources = source_covariances(fitted, errors, budget, given, pivot)
-    whole = proper(sources)
+    whole = np.asarray(sum(sources.values()))
     worst, entry_p95 = accuracy.worst_p95([accuracy.point_covariance(whole, pivot, p) for p in entries])
     tre = TrePrediction(
         tumour=accuracy.radial_p95(accuracy.point_covariance(whole, pivot, pivot)), entry_region=entry_p95
@@ -147,7 +145,7 @@ def register(
         fle_mm=fle,
         suspects=tuple(used[k] for k in test.suspects),
         next_marker=marker,
-        covariance=whole + sources["arm"],
+        covariance=whole,
         covariance_point_ct_mm=tumour_ct,
         covariance_sources=sources,
         fiducials=fiducials,

@@ -13,7 +13,7 @@ from registration.accuracy import point_covariance, radial_p95
 from registration.budget import ErrorBudget
 from registration.fle import FleEstimate
 from registration.next_marker import NextMarker
-from registration.sources import FOLLOWING
+from registration.sources import proper
 
 
 class FiducialResult(Value):
@@ -39,14 +39,14 @@ class FiducialResult(Value):
 
 
 class TrePrediction(Value):
-    """Predicted 95 % radial target registration error [mm]."""
+    """Predicted 95 % radial error [mm] with which the robot finds a point of the CT: all sources, the arm's too."""
 
     tumour: float
     entry_region: float
 
 
 class Shares(Value):
-    """What each source has of the variance of the registration proper [%], at the tumour and at the worst entry."""
+    """What each source has of the variance of that error [%], at the tumour and at the worst entry."""
 
     tumour: dict[str, float]
     entry_region: dict[str, float]
@@ -111,16 +111,14 @@ class Registration(Value):
 
         Args:
             point_ct_mm: Any point, frame `ct`, shape (3,).
-            following: With the arm's error, which follows in every motion; without it, the registration proper.
+            following: With the arm's error, which follows in every motion; without it, of the transform itself.
         """
-        matrix = self.covariance
-        if not following:
-            matrix = matrix - sum(m for name, m in self.covariance_sources.items() if name in FOLLOWING)
+        matrix = self.covariance if following else proper(self.covariance_sources)
         turn = self.T_robot_ct.rotation
         pivot, point = self.T_robot_ct.points(self.covariance_point_ct_mm), self.T_robot_ct.points(point_ct_mm)
         found: FloatArray = turn.T @ point_covariance(matrix, pivot, point) @ turn
         return found
 
-    def tre_p95_at(self, point_ct_mm: Any) -> float:
-        """Return the predicted 95 % error [mm] of the registration proper at a point, frame `ct`, shape (3,)."""
-        return radial_p95(self.covariance_at(point_ct_mm, following=False))
+    def tre_p95_at(self, point_ct_mm: Any, *, following: bool = True) -> float:
+        """Return the predicted 95 % error [mm] at a point, frame `ct`, shape (3,); `following` as `covariance_at`."""
+        return radial_p95(self.covariance_at(point_ct_mm, following=following))
