@@ -31,6 +31,7 @@ MODULES = (
     "registration/accuracy.py",
     "registration/hidden_shift.py",
     "registration/residuals.py",
+    "registration/self_check.py",
     "registration/sources.py",
     "registration/tracking/sample_check.py",
     "registration/tracking/watch.py",

@@ -6,17 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from registration.accuracy import LARGEST_TURN_RAD
 from registration.fle import FleEstimate
 from registration.next_marker import NextMarker, where
 from registration.registration import FiducialResult, Shares, TrePrediction
 from registration.residuals import RARE, ResidualTest
+from registration.self_check import LEAST_CHECKED
 from registration.words import rare, shares_in_words
 
 IDEAL_P95_MM = 1.0
-LEAST_CHECKED = 4
-"""Fiducials, the least of which each can be predicted from the others."""
-LARGEST_TURN_RAD = math.radians(5.0)
-"""Rms of the predicted rotation up to which the first-order prediction was checked (see the benchmark)."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ class Judgement:
             f"fiducial {f.id} is hardly checked by the others: where it passes for sound it may shift the tumour or an "
             f"entry by {f.hidden_shift_mm:.1f} mm (95 %), limit {self.limit_p95_mm:g} mm: {more}, and register again"
             for f in used
-            if f.hidden_shift_mm is not None and not f.hidden_shift_mm <= self.limit_p95_mm
+            if f.hidden_shift_mm is not None and f.hidden_shift_mm > self.limit_p95_mm
         ]
         return faults
 

@@ -134,6 +134,7 @@ def register(
     return Registration(
         T_robot_ct=fit.T,
         accepted=accepted,
+        limit_p95_mm=limit_p95_mm,
         reasons=reasons,
         fre_mm=test.fre_mm,
         fre_expected_mm=test.fre_expected_mm,

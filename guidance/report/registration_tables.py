@@ -46,8 +46,7 @@ def fiducials(registration: Registration) -> Grid:
 def predicted(registration: Registration, plan: Plan | None) -> Grid:
     """Return the predicted error at the tumour, in the entry region, and at each needle's entry and tip."""
     places: list[tuple[str, FloatArray, float | None]] = [("tumour", registration.covariance_point_ct_mm, None)]
-    if registration.worst_entry_ct_mm is not None:
-        places.append(("entry region, worst", registration.worst_entry_ct_mm, None))
+    places.append(("entry region, worst", registration.worst_entry_ct_mm, None))
     for e in plan.electrodes if plan is not None else ():
         places += [(f"{e.id} entry", e.entry_ct_mm, e.entry_p95_mm), (f"{e.id} tip", e.tip_ct_mm, e.tre_p95_mm)]
     rows = []
