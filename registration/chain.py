@@ -19,12 +19,13 @@ from registration.acceptance import IDEAL_P95_MM, Judgement
 from registration.budget import ErrorBudget
 from registration.fle import estimate_fle
 from registration.hidden_shift import hidden_shifts
-from registration.next_marker import Geometry, advise, least_p95
+from registration.next_marker import APART_MM, Geometry, advise, least_p95
 from registration.registration import FiducialResult, Registration, Shares, TrePrediction
 from registration.residuals import ResidualTest, examine
 from registration.sources import (
     MeasuredErrors,
     localisation,
+    pair_rms_mm,
     shares_percent,
     source_covariances,
 )
@@ -32,6 +33,9 @@ from registration.sphere import FoundSphere
 from registration.tracking.port import TrackerSample, TrackingStatus
 from registration.tracking.sample_check import judge
 
+LEAST_TOLERANCE_MM = 1.0
+LARGEST_TOLERANCE_MM = 0.5 * APART_MM
+"""Of a match: beyond, a point between two fiducials could be either."""
 MOVED_REACH_MM = 10.0
 """A tracked point that no fiducial explains, this near to where an unmatched one should be, is that one, moved."""
 
@@ -78,7 +82,7 @@ def register(
     given = MeasuredErrors() if measured is None else measured
     model_ct = np.array([s.centre_mm for s in spheres]).reshape(-1, 3)
     seen_robot = T_robot_tracker.points(tracked.points_tracker_mm)
-    pairs = _paired(model_ct, seen_robot, budget)
+    pairs = _paired(model_ct, seen_robot, pair_rms_mm([s.covariance_mm2 for s in spheres], budget, given))
     i, j = (list(column) for column in zip(*pairs, strict=True))
     rough = _fitted(model_ct[i], seen_robot[j], None)
     own = np.array([spheres[a].covariance_mm2 for a in i])
@@ -217,9 +221,19 @@ def _results(
     return tuple(results)
 
 
-def _paired(model: FloatArray, seen: FloatArray, budget: ErrorBudget) -> tuple[tuple[int, int], ...]:
-    # Four times the rms of the difference: one point in some thousands is farther off.
-    tolerance = max(1.0, 4.0 * math.hypot(budget.fiducial_ct_rms_mm, budget.tracker_rms_mm))
+def _paired(model: FloatArray, seen: FloatArray, pair_mm: float) -> tuple[tuple[int, int], ...]:
+    """Match the points, whose pairs differ by `pair_mm` rms, the least sure of them."""
+    # Four times the rms: one sound pair in some thousands is farther apart, were the error all along one line.
+    tolerance = max(LEAST_TOLERANCE_MM, 4.0 * pair_mm)
+    if tolerance > LARGEST_TOLERANCE_MM:
+        raise RefusedError(
+            "register",
+            (
+                f"the stated errors of fiducials and tracked points, {pair_mm:.2f} mm rms in a pair, are too large to "
+                f"tell which is which: {tolerance:.1f} mm would have to be let pass, limit {LARGEST_TOLERANCE_MM:g} "
+                "mm, half of how far apart fiducials stand: measure or mark them better, then state it",
+            ),
+        )
     matched = correspondence.match(model, seen, tolerance_mm=tolerance)
     if matched.status != correspondence.CorrespondenceStatus.OK:
         raise RefusedError(

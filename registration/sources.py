@@ -15,7 +15,8 @@ truth of the transform).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,6 +134,28 @@ class Localisation:
 def isotropic(rms_mm: float) -> FloatArray:
     """Return the 3 × 3 covariance [mm²] of an error without direction whose vector has this rms."""
     return np.eye(3) * rms_mm**2 / 3.0
+
+
+def pair_rms_mm(in_image_mm2: Sequence[Any], budget: ErrorBudget, measured: MeasuredErrors) -> float:
+    """Return the rms of the distance of a tracked point from its fiducial [mm], for the least sure of both.
+
+    Args:
+        in_image_mm2: The finder's own covariances, each 3 × 3; possibly none.
+        budget: Stated errors.
+        measured: What replaces them.
+
+    Raises:
+        InvalidInputError: A covariance that is none.
+    """
+
+    def largest(covariances: Iterable[Any], what: str) -> float:
+        return max((float(np.trace(_spread(m, 3, what))) for m in covariances), default=0.0)
+
+    image = largest(in_image_mm2, "a fiducial in the CT") + budget.fiducial_ct_rms_mm**2
+    given = measured.tracker_mm2
+    tracker = budget.tracker_rms_mm**2 if given is None else largest(given, "the tracker")
+    tip = budget.pivot_rms_mm**2 if measured.tip is None else float(np.trace(measured.tip.covariance_mm2))
+    return math.sqrt(image + tracker + tip)
 
 
 def localisation(

@@ -359,3 +359,27 @@ def test_four_are_accepted_where_they_check_each_other() -> None:
     assert max(found.tre_p95_mm.tumour, found.tre_p95_mm.entry_region) < 2.5 and not found.suspects
     assert not found.accepted and found.reasons[0].startswith("fiducial F4 is hardly checked by the others")
     assert found.fiducials[3].hidden_shift_mm is not None and found.fiducials[3].hidden_shift_mm > 2.5
+
+
+@pytest.mark.parametrize("stated", ["spheres", "tracker", "tip", "budget"])
+def test_points_as_unsure_as_stated_are_all_matched(stated: str) -> None:
+    """Errors of 1.5 mm, stated in any way: none is taken for one that moved, and none makes the match ambiguous."""
+    spread = 0.75 * np.eye(3)
+    spheres = [FoundSphere(p, spread if stated == "spheres" else 1e-4 * np.eye(3), 4.0, 3500.0) for p in LAYOUT]
+    tip = TipSpread(spread, np.broadcast_to(np.eye(3), (6, 3, 3))) if stated == "tip" else None
+    measured = MeasuredErrors(tracker_mm2=np.tile(spread, (6, 1, 1)) if stated == "tracker" else None, tip=tip)
+    budget = ErrorBudget(fiducial_ct_rms_mm=1.5) if stated == "budget" else BUDGET
+    rng = np.random.default_rng(6)
+    for _ in range(15):
+        drawn = rng.normal(0.0, np.sqrt(0.75), LAYOUT.shape) if stated != "tip" else rng.normal(0.0, np.sqrt(0.75), 3)
+        found = _register(LAYOUT + drawn, spheres=spheres, measured=measured, budget=budget, limit=8.0)
+        assert found.accepted and all(f.tracked for f in found.fiducials), found.reasons
+        assert not any("moved" in r for r in found.reasons)
+
+
+def test_errors_that_leave_no_telling_apart_are_refused() -> None:
+    """2.5 mm rms in a pair may just be matched; more is refused with the number, the limit and the remedy."""
+    most = np.sqrt(2.5**2 - 0.25**2)
+    assert _register(LAYOUT, budget=ErrorBudget(fiducial_ct_rms_mm=most - 0.02), limit=20.0).T_robot_ct is not None
+    with pytest.raises(RefusedError, match=r"2\.51 mm rms in a pair, .* 10\.0 mm would .* limit 10 mm"):
+        _register(LAYOUT, budget=ErrorBudget(fiducial_ct_rms_mm=most + 0.01), limit=20.0)
