@@ -62,7 +62,7 @@ class Judgement:
             f"predicted 95 % error at the {name} {error:.2f} mm exceeds {self.limit_p95_mm:g} mm ({len(self.used)} of "
             f"{len(self.fiducials)} fiducials matched); of its variance {shares_in_words(shares)}"
             for name, error, shares in self._places()
-            if error > self.limit_p95_mm
+            if not error <= self.limit_p95_mm
         ]
         return [*faults, self._help()] if faults else []
 

@@ -76,9 +76,11 @@ def register(
     Raises:
         RefusedError: There is no transform at all: a sample in any bad state, too few fiducials, collinear, or
             ambiguous.
-        InvalidInputError: No entry points, a calibration between other frames, or measured errors that are none.
+        InvalidInputError: No entry points, places that are not finite, no positive limit, a calibration between
+            other frames, or covariances that are none.
     """
-    tumour_ct, entries_ct = _checked(tracked, now_s, T_robot_tracker, tumour_ct_mm, entry_region_ct_mm)
+    tumour_ct, entries_ct = _checked(tumour_ct_mm, entry_region_ct_mm, limit_p95_mm)
+    _may_be_used(tracked, now_s, T_robot_tracker)
     given = MeasuredErrors() if measured is None else measured
     model_ct = np.array([s.centre_mm for s in spheres]).reshape(-1, 3)
     seen_robot = T_robot_tracker.points(tracked.points_tracker_mm)
@@ -159,10 +161,26 @@ def register(
     )
 
 
-def _checked(
-    tracked: TrackerSample, now_s: float, T_robot_tracker: Transform, tumour_ct_mm: Any, entry_region_ct_mm: Any
-) -> tuple[FloatArray, FloatArray]:
-    """Return tumour (3,) and entries (n, 3); refuse what cannot be registered at all."""
+def _checked(tumour_ct_mm: Any, entry_region_ct_mm: Any, limit_p95_mm: float) -> tuple[FloatArray, FloatArray]:
+    """Return tumour (3,) and entries (n, 3); refuse places and a limit that nothing can be judged by."""
+    tumour, entries = np.asarray(tumour_ct_mm, dtype=np.float64), np.asarray(entry_region_ct_mm, dtype=np.float64)
+    if entries.size == 0:
+        raise InvalidInputError("the entry region has no points", remedy="name where needles may enter")
+    if tumour.shape != (3,) or not np.isfinite(tumour).all():
+        raise InvalidInputError(
+            "the tumour's centre is not a finite point, shape (3,)", value=tumour.tolist(), frame="ct"
+        )
+    if entries.ndim != 2 or entries.shape[1] != 3 or not np.isfinite(entries).all():
+        raise InvalidInputError("the entry region is not finite points, shape (n, 3)", value=entries.shape, frame="ct")
+    if not (math.isfinite(limit_p95_mm) and limit_p95_mm > 0.0):
+        raise InvalidInputError(
+            "the limit of the predicted error is not a positive length", value=limit_p95_mm, unit="mm"
+        )
+    return tumour, entries
+
+
+def _may_be_used(tracked: TrackerSample, now_s: float, T_robot_tracker: Transform) -> None:
+    """Refuse a calibration between other frames, and a sample in any bad state."""
     if (T_robot_tracker.to, T_robot_tracker.from_) != ("robot", "tracker"):
         raise InvalidInputError(
             "the calibration is not T_robot_tracker", value=f"T_{T_robot_tracker.to}_{T_robot_tracker.from_}"
@@ -170,10 +188,6 @@ def _checked(
     seen = judge(tracked, now_s, bodies=tuple(body.name for body in tracked.bodies))
     if seen.status is not TrackingStatus.OK:
         raise RefusedError("register", seen.reasons)
-    entries = np.asarray(entry_region_ct_mm, dtype=np.float64).reshape(-1, 3)
-    if len(entries) == 0:
-        raise InvalidInputError("the entry region has no points", remedy="name where needles may enter")
-    return np.asarray(tumour_ct_mm, dtype=np.float64), entries
 
 
 def _fitted(model_ct: FloatArray, seen_robot: FloatArray, covariances_mm2: FloatArray | None) -> rigid.RigidFit:

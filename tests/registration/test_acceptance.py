@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -60,6 +61,8 @@ def test_the_limit_is_kept_when_met() -> None:
         at = {"tumour": 0.8, "entry_region": 0.9, place: 2.0}
         assert replace(GOOD, tre=TrePrediction(**at)).verdict()[0]
         above = {**at, place: 2.0001}
+        none = GOOD.tre.model_copy(update={place: math.nan})
+        assert not replace(GOOD, tre=none).verdict()[0]
         assert not replace(GOOD, tre=TrePrediction(**above)).verdict()[0]
 
 

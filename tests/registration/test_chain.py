@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -327,14 +328,32 @@ def test_a_tip_that_touched_adds_its_own_error() -> None:
         _register(LAYOUT, measured=MeasuredErrors(tip=TipSpread(0.03 * np.eye(3), stood[:5])))
 
 
-def test_an_entry_region_without_points_is_refused() -> None:
-    """There is then no place to be judged at."""
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"entry_region_ct_mm": np.zeros((0, 3))}, "entry region has no points"),
+        ({"entry_region_ct_mm": np.array([[20.0, -110, 15], [np.nan, 0, 0]])}, "entry region is not finite"),
+        ({"entry_region_ct_mm": np.zeros((3, 2))}, r"shape \(n, 3\)"),
+        ({"tumour_ct_mm": np.array([0.0, np.inf, 0])}, "tumour's centre is not a finite point"),
+        ({"tumour_ct_mm": np.zeros(2)}, "tumour's centre is not a finite point"),
+        ({"limit_p95_mm": float("nan")}, "limit of the predicted error"),
+        ({"limit_p95_mm": float("inf")}, "limit of the predicted error"),
+        ({"limit_p95_mm": 0.0}, "limit of the predicted error"),
+        ({"spheres": [FoundSphere(p, -1e-3 * np.eye(3), 4.0, 3500.0) for p in LAYOUT]}, "in the CT has a negative var"),
+        ({"spheres": [FoundSphere(p, np.nan * np.eye(3), 4.0, 3500.0) for p in LAYOUT]}, "in the CT cannot be used"),
+        ({"measured": MeasuredErrors(tracker_mm2=np.tile(np.eye(2), (6, 1, 1)))}, "the tracker cannot be used"),
+    ],
+)
+def test_what_nothing_can_be_judged_by_is_refused(change: dict[str, Any], words: str) -> None:
+    """No entry, NaN, infinity, another shape, no limit, covariances that are none: named, never a half result."""
     tracked = TrackerSample(0.0, (T_ROBOT_TRACKER.inverse() @ T_ROBOT_CT).points(LAYOUT))
-    with pytest.raises(InvalidInputError, match="entry region has no points"):
-        register(
-            spheres=_spheres(), tracked=tracked, now_s=0.1, T_robot_tracker=T_ROBOT_TRACKER, tumour_ct_mm=TUMOUR,
-            entry_region_ct_mm=np.zeros((0, 3)), budget=BUDGET, limit_p95_mm=2.0,
-        )  # fmt: skip
+    given = {
+        "spheres": _spheres(), "tracked": tracked, "now_s": 0.1, "T_robot_tracker": T_ROBOT_TRACKER, "budget": BUDGET,
+        "tumour_ct_mm": TUMOUR, "entry_region_ct_mm": ENTRIES, "limit_p95_mm": 2.0,
+    }  # fmt: skip
+    assert register(**given).accepted
+    with pytest.raises(InvalidInputError, match=words):
+        register(**{**given, **change})
 
 
 @pytest.mark.parametrize("off_mm", [0.0, 5.0, 12.0])
