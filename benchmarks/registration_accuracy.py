@@ -29,7 +29,7 @@ from registration.next_marker import Geometry, best_addition
 from registration.registration import Registration
 from registration.residuals import RARE, examine, residual_operator
 from registration.rigid_batch import fit_batch
-from registration.sources import localisation, proper, source_covariances
+from registration.sources import localisation, source_covariances
 from registration.sphere import FoundSphere
 from registration.tracking.port import TrackerSample
 from tests.registration.many_fits import chain_scene, errors_at, layout, noise, spreads, target
@@ -205,7 +205,7 @@ def chain_errors(layouts: int, trials: int, seed: int) -> None:
             one.in_ct_mm2, one.T_robot_ct.rotation, one.T_robot_tracker, seen, one.budget, one.measured
         )
         sources = source_covariances(fitted, errors, one.budget, one.measured, pivot)
-        whole = proper(sources) + sources["arm"]
+        whole = np.asarray(sum(sources.values()))
         for place in one.places_ct_mm:
             there = one.T_robot_ct.points(place)
             predicted = accuracy.point_covariance(whole, pivot, there)

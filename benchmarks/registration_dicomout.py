@@ -33,12 +33,11 @@ from guidance.case.target import target_centroid_mm
 from guidance.report.dicom import export
 from guidance.verification.placement import ImageAgreement, Placement, PlacementStatus
 from kinematics.frames import Transform
-from registration.budget import ErrorBudget
 from registration.images.volume import Volume
 from registration.markups_json import write_markups
 from registration.named_points import NamedPoints
 from registration.point_files import read_ct_points
-from registration.registration import FiducialResult, Registration, TrePrediction
+from tests.registered import registered, stated_fiducials
 
 SEED = 5
 
@@ -47,28 +46,9 @@ def invented(case: Case, rng: np.random.Generator) -> dict[str, Any]:
     """Return everything that is written, invented round the case's target."""
     centre = target_centroid_mm(case)
     turn = Rotation.from_rotvec(rng.normal(0.0, 0.05, 3)).as_matrix()
-    fiducials = tuple(
-        FiducialResult(
-            id=f"F{n + 1}",
-            centre_ct_mm=centre + rng.uniform(-120.0, 120.0, 3),
-            covariance_mm2=0.01 * np.eye(3),
-            tracked=True,
-            residual_mm=0.2,
-        )
-        for n in range(7)
-    )
-    registration = Registration(
-        T_robot_ct=Transform.of("robot", "ct", turn, rng.uniform(-500.0, 500.0, 3)),
-        accepted=True,
-        reasons=(),
-        fre_mm=0.2,
-        tre_p95_mm=TrePrediction(tumour=0.6, entry_region=0.7),
-        covariance=np.eye(6),
-        covariance_point_ct_mm=centre,
-        covariance_sources={},
-        fiducials=fiducials,
-        budget=ErrorBudget(),
-    )
+    fiducials = stated_fiducials(centre + rng.uniform(-120.0, 120.0, (7, 3)))
+    T_robot_ct = Transform.of("robot", "ct", turn, rng.uniform(-500.0, 500.0, 3))
+    registration = registered(T_robot_ct, np.diag([0.05] * 3 + [1e-6] * 3), centre, fiducials=fiducials)
     placement = Placement(
         status=PlacementStatus.OK,
         reasons=(),

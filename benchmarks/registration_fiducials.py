@@ -24,6 +24,9 @@ from registration.sphere import FoundSphere
 from tests.registration.marker_scene import Scanner, Scene, Solid, ball, decoys, markers, random_pose
 
 NEAR_MM = 2.0
+LARGEST_RATIO, LEAST_RATIO, LEAST_WITHIN = 1.1, 0.1, 0.94
+"""Mean squared error over stated covariance, and share within the stated 95 % ellipsoid. Near the skin the covariance
+holds room for folds that lie closer than those drawn here, so it is up to six times too large, and never too small."""
 GRIDS = (
     ("0.7 x 0.7 x 1.0 mm", Scanner((0.7, 0.7, 1.0)), 0.10),
     ("0.7 x 0.7 x 2.5 mm", Scanner((0.7, 0.7, 2.5), slice_sigma_mm=0.6), 0.25),
@@ -123,6 +126,9 @@ def main() -> int:
     arguments = parser.parse_args()
     print(f"{platform.machine()}, Python {platform.python_version()}, seed 0; noise 20 HU unless said")
     print(
+        f"asked: e2/cov {LEAST_RATIO:g} to {LARGEST_RATIO:g}, in 95 % {100.0 * LEAST_WITHIN:g} or more, none missed or false"
+    )
+    print(
         f"{'grid':<30}{'off skin':>9}{'rms mm':>8}{'worst':>7}{'asked':>7}"
         f"{'e2/cov':>8}{'in 95 %':>9}{'missed':>8}{'false':>7}"
     )
@@ -131,10 +137,12 @@ def main() -> int:
         for standoff in (5.0, 3.0):
             errors, squares, missed, false = errors_of(scanner, arguments.spheres, standoff)
             rms = float(np.sqrt(np.mean(np.sum(errors**2, axis=1))))
-            fine &= missed == 0 and false == 0 and (asked is None or rms <= asked)
+            ratio, within = float(np.mean(squares)) / 3.0, float(np.mean(squares < chi2.ppf(0.95, 3)))
+            covered = LEAST_RATIO <= ratio <= LARGEST_RATIO and within >= LEAST_WITHIN
+            fine &= missed == 0 and false == 0 and (asked is None or rms <= asked) and covered
             print(
                 f"{name:<30}{standoff:>7g}mm{rms:>8.3f}{np.linalg.norm(errors, axis=1).max():>7.3f}{asked or '':>7}"
-                f"{np.mean(squares) / 3:>8.2f}{100 * np.mean(squares < chi2.ppf(0.95, 3)):>9.1f}{missed:>8}{false:>7}",
+                f"{ratio:>8.2f}{100.0 * within:>9.1f}{missed:>8}{false:>7}{'' if covered else '  covariance MISSED'}",
                 flush=True,
             )
     for name, scanner, _ in GRIDS[:2]:

@@ -37,6 +37,19 @@ Array = NDArray[np.float64]
 TOLERANCE_MM = 4.0 * math.hypot(ErrorBudget().fiducial_ct_rms_mm, ErrorBudget().tracker_rms_mm)
 NOISE_RMS_MM = 0.4
 APART_MM = 8.0
+FEW = {
+    (3, 0, 0): 0.8,
+    (3, 0, 1): 0.8,
+    (4, 0, 0): 0.95,
+    (4, 0, 2): 0.85,
+    (4, 1, 0): 0.65,
+    (4, 1, 2): 0.3,
+    (6, 2, 0): 0.95,
+    (6, 2, 2): 0.95,
+}
+"""Least share of right answers with few fiducials, by how many, missing and decoys: some layouts of three or four are
+symmetric within the noise, or near a line, and three of four among decoys are often refused as ambiguous. Four of six
+lie near a line once in a hundred; where six or more are seen all are right."""
 REACHED: list[bool] = []
 
 
@@ -191,7 +204,11 @@ def timed(model: Array, measured: Array) -> tuple[Correspondence, float]:
 
 
 def scenes(scenes_each: int, seed: int, noise_rms_mm: float) -> None:
-    """Match random layouts; none may be wrong, and none may take a second."""
+    """Match random layouts; none may be wrong, none may take a second, and the share that is asked must be right.
+
+    With more noise than the budget's some points lie beyond the tolerance: a right answer may then leave some out.
+    """
+    usual = noise_rms_mm == NOISE_RMS_MM
     rng = np.random.default_rng(seed)
     wrong, total, slowest = 0, 0, 0.0
     for count in (3, 4, 6, 9, 20, 50, 100):
@@ -212,13 +229,16 @@ def scenes(scenes_each: int, seed: int, noise_rms_mm: float) -> None:
                 total += scenes_each
                 wrong += tally["WRONG"]
                 slowest = max(slowest, worst)
+                right = tally["right"] + (0 if usual else tally["part"])
+                asked = FEW.get((count, missing, decoys), 1.0) if usual else 0.9 if count >= 6 else 0.0
                 row(
                     f"  {count} fiducials, {missing} missing, {decoys} decoys",
                     f"{dict(sorted(tally.items()))} {1000.0 * worst:.0f} ms",
+                    f">= {100.0 * asked:.0f} % right",
+                    right >= asked * scenes_each,
                 )
-    asked = noise_rms_mm == NOISE_RMS_MM
     row(f"wrong answers of {total}, noise {noise_rms_mm:g} mm", wrong, "0", wrong == 0)
-    if asked:
+    if usual:
         row("slowest match", f"{slowest:.3f} s", "<= 1 s", slowest <= 1.0)
 
 
@@ -266,14 +286,21 @@ def refusals(scenes_each: int, seed: int) -> None:
             found, seconds = timed(model, measured * (-1.0, 1.0, 1.0))
             tally[found.status.value] += 1
             slowest = max(slowest, seconds)
-        row(f"{count} fiducials mirrored, a fifth missing", dict(tally), "none ok", tally["ok"] == 0)
+        row(f"{count} fiducials mirrored, a fifth missing", dict(tally), "all mirrored", set(tally) == {"mirrored"})
     for fiducials, measured_count in ((3, 3), (4, 6), (4, 100), (9, 12), (20, 20), (100, 100)):
         tally = Counter()
         for _ in range(scenes_each if fiducials < 100 else 5):
             found, seconds = timed(skin(rng, fiducials), skin(rng, measured_count))
             tally[found.status.value] += 1
             slowest = max(slowest, seconds)
-        row(f"unrelated, {fiducials} and {measured_count}", dict(tally), "none ok", tally["ok"] == 0)
+        # Where chance brings a match it must be refused as that; where it does not, there is none.
+        least = 0.0 if (fiducials, measured_count) in ((4, 100), (9, 12), (20, 20)) else 0.9
+        row(
+            f"unrelated, {fiducials} and {measured_count}",
+            dict(tally),
+            f"none ok, none {100.0 * least:.0f} %",
+            tally["ok"] == 0 and tally["none"] >= least * tally.total(),
+        )
     row("slowest refusal", f"{slowest:.3f} s", "<= 1 s", slowest <= 1.0)
 
 

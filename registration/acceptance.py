@@ -6,15 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from registration.accuracy import LARGEST_TURN_RAD
 from registration.fle import FleEstimate
 from registration.next_marker import NextMarker, where
 from registration.registration import FiducialResult, Shares, TrePrediction
 from registration.residuals import RARE, ResidualTest
+from registration.self_check import LEAST_CHECKED
 from registration.words import rare, shares_in_words
 
 IDEAL_P95_MM = 1.0
-LARGEST_TURN_RAD = math.radians(5.0)
-"""Rms of the predicted rotation up to which the first-order prediction was checked (see the benchmark)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Judgement:
 
     def verdict(self) -> tuple[bool, tuple[str, ...]]:
         """Return whether it is accepted, and the reasons: faults first, then warnings."""
-        faults = [*self._too_large(), *self._turn(), *self._misfit()]
+        faults = [*self._too_large(), *self._turn(), *self._misfit(), *self._unchecked()]
         warnings = [*self._above_ideal(), *self._moved()]
         return not faults, (*faults, *warnings)
 
@@ -62,7 +62,7 @@ class Judgement:
             f"predicted 95 % error at the {name} {error:.2f} mm exceeds {self.limit_p95_mm:g} mm ({len(self.used)} of "
             f"{len(self.fiducials)} fiducials matched); of its variance {shares_in_words(shares)}"
             for name, error, shares in self._places()
-            if error > self.limit_p95_mm
+            if not error <= self.limit_p95_mm
         ]
         return [*faults, self._help()] if faults else []
 
@@ -70,7 +70,8 @@ class Judgement:
         if self.least_mm is not None and self.least_mm > self.limit_p95_mm:
             return (
                 f"no marker can help: without any error of fiducials {self.least_mm:.2f} mm would remain, limit "
-                f"{self.limit_p95_mm:g} mm: calibrate the tracker to the robot again, or state what was measured of it"
+                f"{self.limit_p95_mm:g} mm: calibrate the tracker to the robot, or the arm, again, or state what was "
+                "measured of them"
             )
         marker = self.next_marker
         if marker is None:
@@ -109,6 +110,26 @@ class Judgement:
             f"{RARE:g}): their localisation error is {fle.estimate:.2f} mm by the residuals (95 %: {fle.low:.2f} to "
             f"{fle.high:.2f} mm), {fle.assumed:.2f} mm by the budget: several have moved, or the budget is too small"
         ]
+
+    def _unchecked(self) -> list[str]:
+        used = [f for f in self.fiducials if f.id in self.used]
+        unseen = [f.id for f in self.fiducials if f.id not in self.used and f.leave_one_out_mm is None]
+        more = f"bring another fiducial into the tracker's view ({', '.join(unseen)})" if unseen else "add a fiducial"
+        free = [f.id for f in used if f.hidden_shift_mm is None]
+        faults = []
+        if free:
+            faults.append(
+                f"nothing checks {', '.join(free)} of {len(used)} matched: without one of them the others do not say "
+                f"where it belongs, so one that moved would show in no residual (limit: {LEAST_CHECKED} that check "
+                f"each other): {more}, and register again"
+            )
+        faults += [
+            f"fiducial {f.id} is hardly checked by the others: where it passes for sound it may shift the tumour or an "
+            f"entry by {f.hidden_shift_mm:.1f} mm (95 %), limit {self.limit_p95_mm:g} mm: {more}, and register again"
+            for f in used
+            if f.hidden_shift_mm is not None and f.hidden_shift_mm > self.limit_p95_mm
+        ]
+        return faults
 
     def _above_ideal(self) -> list[str]:
         if not IDEAL_P95_MM < self.tre.tumour <= self.limit_p95_mm:

@@ -17,6 +17,8 @@ from kinematics.errors import InvalidInputError
 
 _MINIMUM_FIDUCIALS = 3
 _COLLINEAR_MM = 1.0
+LARGEST_TURN_RAD = math.radians(5.0)
+"""Rms of the predicted rotation up to which the first-order prediction was checked (see the benchmark)."""
 
 
 def check_fiducials(points_mm: Any, frame: str | None = None) -> FloatArray:

@@ -13,17 +13,17 @@ class ErrorBudget(Value):
     The numbers are defaults of design, to be replaced by a site's own measurements.
     """
 
-    fiducial_ct_rms_mm: float = Field(0.3, ge=0.0)
-    tracker_rms_mm: float = Field(0.25, ge=0.0)
-    pivot_rms_mm: float = Field(0.0, ge=0.0)
+    fiducial_ct_rms_mm: float = Field(0.3, ge=0.0, allow_inf_nan=False)
+    tracker_rms_mm: float = Field(0.25, ge=0.0, allow_inf_nan=False)
+    pivot_rms_mm: float = Field(0.0, ge=0.0, allow_inf_nan=False)
     """Tip of a hand-held tool that touches the fiducials. None by default: the tracker sees the markers themselves,
     and the tip of the tool that the robot was calibrated with is within the calibration's number."""
-    calibration_rms_mm: float = Field(0.3, ge=0.0)
-    calibration_angle_rms_deg: float = Field(0.05, ge=0.0)
-    arm_rms_mm: float = Field(0.3, ge=0.0)
-    bending_rms_at_100mm_mm: float = Field(1.0, ge=0.0)
+    calibration_rms_mm: float = Field(0.3, ge=0.0, allow_inf_nan=False)
+    calibration_angle_rms_deg: float = Field(0.05, ge=0.0, allow_inf_nan=False)
+    arm_rms_mm: float = Field(0.3, ge=0.0, allow_inf_nan=False)
+    bending_rms_at_100mm_mm: float = Field(1.0, ge=0.0, allow_inf_nan=False)
     """Lateral rms (2-D vector) at 100 mm depth; grows with the square of the depth."""
-    breathing_rms_mm: float = Field(1.5, ge=0.0)
+    breathing_rms_mm: float = Field(1.5, ge=0.0, allow_inf_nan=False)
     """Residual of the gate, one signed number along the motion (head to foot, mainly), at the pancreas."""
 
     def in_words(self) -> str:

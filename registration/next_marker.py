@@ -33,7 +33,7 @@ class NextMarker(Value):
     after_mm: float
     """The same with the marker."""
     least_mm: float
-    """The same without any error of fiducials: what no marker can lower (calibration and tip of the tool)."""
+    """The same without any error of fiducials: what no marker can lower (calibration, tip of the tool, arm)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,14 +8,15 @@
 | `calibration` | robot: a motion of the tracker | nothing |
 | `arm` | robot: a shift of where the arm stands | nothing |
 
-The arm follows later, in every motion: it is in the covariance, and not in the error that a registration is
-accepted on.
+All five count in the error that a registration is accepted on. The arm follows later, in every motion: it is left
+out only where the registration is compared with what the arm has no part in (a scan of the skin, the simulator's
+truth of the transform).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +31,7 @@ from registration.calibration.robot_tracker import budget_covariance
 from registration.residuals import block_diagonal
 
 FOLLOWING = frozenset({"arm"})
-"""What is no part of the registration proper."""
+"""What is no part of the transform itself."""
 _FLOOR_MM2 = 1e-8
 """A budget of zeros (a test of the rest of the chain) must not divide by zero."""
 
@@ -140,6 +141,28 @@ def isotropic(rms_mm: float) -> FloatArray:
     return np.eye(3) * rms_mm**2 / 3.0
 
 
+def pair_rms_mm(in_image_mm2: Sequence[Any], budget: ErrorBudget, measured: MeasuredErrors) -> float:
+    """Return the rms of the distance of a tracked point from its fiducial [mm], for the least sure of both.
+
+    Args:
+        in_image_mm2: The finder's own covariances, each 3 × 3; possibly none.
+        budget: Stated errors.
+        measured: What replaces them.
+
+    Raises:
+        InvalidInputError: A covariance that is none.
+    """
+
+    def largest(covariances: Iterable[Any], what: str) -> float:
+        return max((float(np.trace(_spread(m, 3, what))) for m in covariances), default=0.0)
+
+    image = largest(in_image_mm2, "a fiducial in the CT") + budget.fiducial_ct_rms_mm**2
+    given = measured.tracker_mm2
+    tracker = budget.tracker_rms_mm**2 if given is None else largest(given, "the tracker")
+    tip = budget.pivot_rms_mm**2 if measured.tip is None else float(np.trace(measured.tip.covariance_mm2))
+    return math.sqrt(image + tracker + tip)
+
+
 def localisation(
     in_image_mm2: FloatArray,
     turn_robot_ct: FloatArray,
@@ -215,19 +238,17 @@ def source_covariances(
 
 
 def proper(sources: Mapping[str, FloatArray]) -> FloatArray:
-    """Return the 6 × 6 covariance of the registration proper: all sources but those that follow later."""
+    """Return the 6 × 6 covariance of the transform itself: all sources but those that follow later."""
     return np.asarray(np.sum([matrix for name, matrix in sources.items() if name not in FOLLOWING], axis=0))
 
 
 def shares_percent(sources: Mapping[str, FloatArray], pivot_mm: Any, point_mm: Any) -> dict[str, float]:
-    """Return what each source has of the variance of the registration proper at a point [%]; they sum to 100.
+    """Return what each source has of the variance at a point [%]; they sum to 100.
 
     All zero when nothing is uncertain there.
     """
     variances = {
-        name: float(np.trace(accuracy.point_covariance(matrix, pivot_mm, point_mm)))
-        for name, matrix in sources.items()
-        if name not in FOLLOWING
+        name: float(np.trace(accuracy.point_covariance(matrix, pivot_mm, point_mm))) for name, matrix in sources.items()
     }
     whole = sum(variances.values())
     return {name: 100.0 * v / whole if whole > 0.0 else 0.0 for name, v in variances.items()}

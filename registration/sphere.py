@@ -29,6 +29,9 @@ _BLUR_REACH = 2.5
 _BIAS = 0.0086
 """Rms bias of a centroid by sampling: this times side² / diameter. Measured without noise for sides of 0.2 to 0.75
 diameters: 0.001 mm at 0.7 and 1.0 mm, 0.013 at 2.5 mm, 0.014 at 3.0 mm (4 mm spheres)."""
+_EDGE_BIAS = 0.2
+"""Rms bias of a centroid by whole voxels at the window's edge: this times side, times the square of `_edge_share`.
+Measured without noise on slices 2.6 mm thick, 1 mm apart: 0.005 mm."""
 _LARGEST_GROWTH_MM = 1.0
 _SKIN_BIAS_MM = 0.3
 """Rms bias along one axis, times the share of the shell that is tissue."""
@@ -112,7 +115,10 @@ def measure_sphere(volume: Volume, start: FloatArray, diameter_mm: float) -> Fou
         return None
     if not _DIAMETER_RANGE[0] < measured / diameter_mm < _DIAMETER_RANGE[1]:
         return None
+    level = float(np.median(shell[shell < _AIR_BELOW_HU]))
+    edge = _edge_share(patch - level, centre, reach, spacing, total)
     variance = _noise_variance(patch, grid, centre, reach, spacing) * (offsets**2).sum(axis=0) / total**2
+    variance = variance / (1.0 - edge) ** 2 + (_EDGE_BIAS * edge**2 * spacing) ** 2
     variance += (_BIAS * spacing**2 / diameter_mm) ** 2 + (_SKIN_BIAS_MM * tissue) ** 2
     axes = volume.affine[:3, :3] / spacing
     return FoundSphere(
@@ -121,6 +127,21 @@ def measure_sphere(volume: Volume, start: FloatArray, diameter_mm: float) -> Fou
         diameter_mm=measured,
         contrast_hu=contrast,
     )
+
+
+def _edge_share(
+    signal: FloatArray, centre: FloatArray, reach: FloatArray, spacing: FloatArray, total: float
+) -> FloatArray:
+    """How far the centroid follows its window, per axis: a of 0 to 0.5.
+
+    A window that goes on by δ along an axis takes in signal in front and leaves some behind: the centroid follows by
+    a δ, a = ∮ s x n dA / Σ s over the window's edge. The window stands where its centroid is, so noise is amplified
+    by 1 / (1 − a). It counts where blur carries the sphere beyond the window: along thick slices.
+    """
+    edge = map_coordinates(signal, (centre + _DIRECTIONS * reach / spacing).T, order=1, mode="nearest")
+    seen = np.where(edge < _AIR_BELOW_HU - AIR_HU, edge, 0.0)  # skin has a term of its own
+    follows = 4.0 * math.pi * float(np.prod(reach / spacing)) * np.mean(seen[:, None] * _DIRECTIONS**2, axis=0) / total
+    return np.clip(follows, 0.0, 0.5)
 
 
 def _diameter(moments: FloatArray, spacing: FloatArray) -> float:

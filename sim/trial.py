@@ -175,6 +175,6 @@ def _trial(
         tumour_percent=verdict.coverage.tumour_percent if verdict.coverage else None,
         with_margin_percent=verdict.coverage.with_margin_percent if verdict.coverage else None,
         registration_error_mm=registration_error_mm(registration.T_robot_ct, truth, tumour),
-        registration_predicted_p95_mm=registration.tre_p95_mm.tumour,
+        registration_predicted_p95_mm=registration.tre_p95_at(tumour, following=False),
         seconds=seconds,
     )

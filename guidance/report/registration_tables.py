@@ -46,21 +46,20 @@ def fiducials(registration: Registration) -> Grid:
 def predicted(registration: Registration, plan: Plan | None) -> Grid:
     """Return the predicted error at the tumour, in the entry region, and at each needle's entry and tip."""
     places: list[tuple[str, FloatArray, float | None]] = [("tumour", registration.covariance_point_ct_mm, None)]
-    if registration.worst_entry_ct_mm is not None:
-        places.append(("entry region, worst", registration.worst_entry_ct_mm, None))
+    places.append(("entry region, worst", registration.worst_entry_ct_mm, None))
     for e in plan.electrodes if plan is not None else ():
         places += [(f"{e.id} entry", e.entry_ct_mm, e.entry_p95_mm), (f"{e.id} tip", e.tip_ct_mm, e.tre_p95_mm)]
     rows = []
     for name, point, whole in places:
-        sigma = np.sqrt(np.diagonal(registration.covariance_at(point, following=False)))
+        sigma = np.sqrt(np.diagonal(registration.covariance_at(point)))
         rows.append(
             (name, triple(point), *(number(float(s), 2) for s in sigma), number(registration.tre_p95_at(point), 2),
              number(whole, 2))
         )  # fmt: skip
-    heads = ("", "LPS mm", *(f"{name} 1 σ mm" for name in AXES), "95 % mm", "all sources 95 % mm")
+    heads = ("", "LPS mm", *(f"{name} 1 σ mm" for name in AXES), "95 % mm", "of the needle 95 % mm")
     note = (
-        "Of the registration: fiducials, tracker and calibration. “all sources” adds the arm, and at a tip bending and "
-        "breathing. Each prediction holds under the error budget of this report, and no further."
+        "Of the registration with the arm: fiducials, tracker, calibration and arm. “of the needle” adds bending and "
+        "breathing at a tip. Each prediction holds under the error budget of this report, and no further."
     )
     return Grid(heads, tuple(rows), note=note)
 
@@ -72,12 +71,12 @@ def shares(registration: Registration) -> Grid | None:
     at_tumour, at_entry = registration.shares.tumour, registration.shares.entry_region
     ranked = sorted(at_tumour.items(), key=lambda item: -item[1])
     rows = tuple((plain(name), number(v, 0), number(at_entry.get(name), 0)) for name, v in ranked)
-    note = "Of what the registration is accepted on; the arm follows later, and is in each needle's error."
+    note = "Of what the registration is accepted on, the arm's error in it."
     return Grid(("of the variance", "tumour %", "worst entry %"), rows, note=note)
 
 
 def error_sources(registration: Registration) -> tuple[tuple[str, float, float], ...]:
-    """Return source, rms at the tumour [mm] and share of variance, the largest first; all sources, with the arm."""
+    """Return source, rms at the tumour [mm] and share of variance, the largest first."""
     pivot = registration.T_robot_ct.points(registration.covariance_point_ct_mm)
     variances = {
         name: float(np.trace(point_covariance(matrix, pivot, pivot)))
@@ -89,7 +88,7 @@ def error_sources(registration: Registration) -> tuple[tuple[str, float, float],
 
 
 def ellipsoid(registration: Registration) -> Grid:
-    """Return the axes of the error ellipsoid at the tumour, all sources, in the patient's directions."""
+    """Return the axes of the error ellipsoid at the tumour in the patient's directions."""
     spread, axes = np.linalg.eigh(registration.covariance_at(registration.covariance_point_ct_mm))
     rows = []
     for k in np.argsort(-spread):

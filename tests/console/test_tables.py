@@ -18,7 +18,8 @@ from guidance.verification.verdict import Check, ElectrodeErrors, PlacedElectrod
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
 from registration.fle import FleEstimate
-from registration.registration import FiducialResult, Registration, Shares, TrePrediction
+from registration.registration import FiducialResult, Shares
+from tests.registered import registered
 
 
 def _text(show: Callable[..., None], *values: Any) -> str:
@@ -99,18 +100,10 @@ def test_a_verdict_shows_measured_and_true_and_what_is_broken(plan: Plan) -> Non
 
 def test_a_registration_shows_predicted_error_and_refusal() -> None:
     """The predicted errors are there, and the reason when it is refused."""
-    registration = Registration(
-        T_robot_ct=Transform.identity("robot", "ct"),
-        accepted=False,
-        reasons=("2.61 mm at the tumour, limit 2 mm",),
-        fre_mm=0.21,
-        tre_p95_mm=TrePrediction(tumour=2.61, entry_region=2.9),
-        covariance=np.eye(6),
-        covariance_point_ct_mm=np.zeros(3),
-        covariance_sources={},
-        fiducials=(),
-        budget=ErrorBudget(),
-    )
+    registration = registered(
+        Transform.identity("robot", "ct"), np.diag([0.872] * 3 + [1e-6] * 3), np.zeros(3), fiducials=(),
+        accepted=False, limit_p95_mm=2.0, reasons=("2.61 mm at the tumour, limit 2 mm",),
+    )  # fmt: skip
     text = _text(show_registration, registration)
     assert "NO" in text and "2.61 mm" in text and "limit 2 mm" in text
     assert "tracker 0.25 mm" in text and "not a medical device" in text
@@ -125,26 +118,29 @@ def test_a_registration_shows_each_fiducial_and_where_the_error_comes_from() -> 
     unseen = FiducialResult(
         id="F5", centre_ct_mm=np.zeros(3), covariance_mm2=np.eye(3), tracked=False, residual_mm=None
     )
-    registration = Registration(
-        T_robot_ct=Transform.identity("robot", "ct"),
+    calibration, tracker = np.diag([0.76] * 3 + [1e-4] * 3), np.diag([0.24] * 3 + [9e-4] * 3)
+    registration = registered(
+        Transform.identity("robot", "ct"),
+        calibration + tracker,
+        np.zeros(3),
         accepted=False,
         reasons=("fiducial F4 stands 3.1 mm off",),
         fre_mm=0.21,
         fre_expected_mm=0.33,
         fre_chance=0.004,
-        tre_p95_mm=TrePrediction(tumour=0.61, entry_region=0.7),
-        shares=Shares(tumour={"calibration": 76.0, "tracker": 24.0}, entry_region={"calibration": 57.0}),
+        shares=Shares(
+            tumour={"calibration": 76.0, "tracker": 24.0},
+            entry_region={"calibration": 300 / 10.2, "tracker": 720 / 10.2},
+        ),
         fle_mm=FleEstimate(estimate=0.41, low=0.3, high=0.62, assumed=0.39),
         suspects=("F4",),
-        covariance=np.eye(6),
-        covariance_point_ct_mm=np.zeros(3),
-        covariance_sources={},
+        covariance_sources={"calibration": calibration, "tracker": tracker},
         fiducials=(seen, unseen),
         budget=ErrorBudget(pivot_rms_mm=0.15),
     )
     text = _text(show_registration, registration)
     for figure in ("1.87", "3.14", "0.91", "2e-09", "0.33 mm expected", "0.004", "0.41 mm (95 %: 0.30 to 0.62)", "76",
-                   "57", "touching tool 0.15 mm"):  # fmt: skip
+                   "29", "touching tool 0.15 mm"):  # fmt: skip
         assert figure in text, figure
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from registration.acceptance import IDEAL_P95_MM, LARGEST_TURN_RAD, Judgement
+from registration.acceptance import IDEAL_P95_MM, Judgement
+from registration.accuracy import LARGEST_TURN_RAD
 from registration.fle import FleEstimate
 from registration.next_marker import NextMarker
 from registration.registration import FiducialResult, Shares, TrePrediction
@@ -29,7 +31,8 @@ MARKER = NextMarker(
 
 
 def _fiducial(n: int, **more: object) -> FiducialResult:
-    known = {"tracked": n != 6, "residual_mm": 0.3, "centre_ct_mm": np.zeros(3), "covariance_mm2": np.eye(3), **more}
+    known = {"tracked": n != 6, "residual_mm": 0.3, "centre_ct_mm": np.zeros(3), "covariance_mm2": np.eye(3)}
+    known |= {"hidden_shift_mm": 0.6 if n != 6 else None, **more}
     return FiducialResult(id=f"F{n}", **known)
 
 
@@ -58,6 +61,8 @@ def test_the_limit_is_kept_when_met() -> None:
         at = {"tumour": 0.8, "entry_region": 0.9, place: 2.0}
         assert replace(GOOD, tre=TrePrediction(**at)).verdict()[0]
         above = {**at, place: 2.0001}
+        none = GOOD.tre.model_copy(update={place: math.nan})
+        assert not replace(GOOD, tre=none).verdict()[0]
         assert not replace(GOOD, tre=TrePrediction(**above)).verdict()[0]
 
 
@@ -157,3 +162,29 @@ def test_a_fiducial_that_was_left_out_because_it_moved_is_told(tracked: bool, of
     accepted, reasons = replace(GOOD, fiducials=six).verdict()
     assert accepted and len(reasons) == int(said)
     assert not said or "fiducial F6 was left out: a tracked point stands 3.1 mm" in reasons[0]
+
+
+def test_a_fiducial_that_nothing_checks_is_refused() -> None:
+    """Named, with the least number and what to bring into view; one that moved away is not asked for."""
+    free = tuple(_fiducial(n, hidden_shift_mm=None) for n in (1, 2, 3))
+    three = replace(GOOD, fiducials=(*free, _fiducial(6), _fiducial(7, tracked=False)), used=("F1", "F2", "F3"))
+    accepted, reasons = three.verdict()
+    assert not accepted
+    assert reasons == (
+        "nothing checks F1, F2, F3 of 3 matched: without one of them the others do not say where it belongs, so one "
+        "that moved would show in no residual (limit: 4 that check each other): bring another fiducial into the "
+        "tracker's view (F6, F7), and register again",
+    )
+    assert "add a fiducial, and" in replace(three, fiducials=free).verdict()[1][0]
+    gone = replace(three, fiducials=(*free, _fiducial(6, leave_one_out_mm=4.0))).verdict()[1][0]
+    assert "add a fiducial, and" in gone
+
+
+def test_a_fiducial_that_could_shift_the_tumour_unnoticed_is_refused() -> None:
+    """At the limit accepted; above it named with what it may do."""
+    others = GOOD.fiducials[1:]
+    assert replace(GOOD, fiducials=(_fiducial(1, hidden_shift_mm=2.0), *others)).verdict() == (True, ())
+    accepted, reasons = replace(GOOD, fiducials=(_fiducial(1, hidden_shift_mm=2.06), *others)).verdict()
+    assert not accepted and len(reasons) == 1
+    assert reasons[0].startswith("fiducial F1 is hardly checked") and "by 2.1 mm (95 %), limit 2 mm" in reasons[0]
+    assert "view (F6)" in reasons[0]

@@ -20,6 +20,8 @@ def test_a_negative_or_unknown_error_is_refused() -> None:
     """The field that is wrong is named."""
     with pytest.raises(InvalidInputError, match="tracker_rms_mm"):
         ErrorBudget(tracker_rms_mm=-0.1)
+    with pytest.raises(InvalidInputError, match="arm_rms_mm"):
+        ErrorBudget(arm_rms_mm=float("inf"))
     with pytest.raises(InvalidInputError, match="tracker_mm"):
         ErrorBudget(tracker_mm=0.1)
 

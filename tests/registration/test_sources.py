@@ -95,12 +95,12 @@ def test_the_budget_stands_where_nothing_was_measured() -> None:
     assert not plain.tip_mm2.any()
 
 
-def test_shares_sum_to_the_whole_without_the_arm() -> None:
-    """100 %, of the registration proper; nothing uncertain has no shares."""
+def test_shares_sum_to_the_whole() -> None:
+    """100 %, the arm in it; nothing uncertain has no shares."""
     sources = _sources(SCENE)
     place = PIVOT + np.array([0.0, 100.0, 0.0])
     shares = shares_percent(sources, PIVOT, place)
-    assert set(shares) == set(SOURCES) - {"arm"}
+    assert set(shares) == set(SOURCES)
     assert sum(shares.values()) == pytest.approx(100.0)
     at = {name: np.trace(point_covariance(m, PIVOT, place)) for name, m in sources.items()}
     assert shares["tracker"] / shares["calibration"] == pytest.approx(at["tracker"] / at["calibration"])

@@ -6,23 +6,11 @@ import numpy as np
 import pytest
 
 from kinematics.frames import Transform
-from registration.budget import ErrorBudget
 from registration.fle import AxisFle, FleEstimate
-from registration.registration import Registration, TrePrediction
 from registration.words import localisation, rare, residual, shares_in_words
+from tests.registered import registered
 
-BARE = Registration(
-    T_robot_ct=Transform.identity("robot", "ct"),
-    accepted=True,
-    reasons=(),
-    fre_mm=0.31,
-    tre_p95_mm=TrePrediction(tumour=0.9, entry_region=1.0),
-    covariance=np.eye(6),
-    covariance_point_ct_mm=np.zeros(3),
-    covariance_sources={},
-    fiducials=(),
-    budget=ErrorBudget(),
-)
+BARE = registered(Transform.identity("robot", "ct"), np.diag([1.0] * 3 + [1e-6] * 3), np.zeros(3), fre_mm=0.31)
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,14 @@ from kinematics.forward import flange_pose
 from kinematics.frames import Transform
 from kinematics.tool import default_tool
 from registration.budget import ErrorBudget
-from registration.registration import Registration, TrePrediction
+from registration.registration import Registration
 from registration.tracking.port import REFERENCE
 from registration.tracking.scene import TrackedScene
 from sim.arm import HOME_RAD
 from sim.patient import make_patient
 from sim.phantom import make_phantom
 from sim.suite import Suite
+from tests.registered import registered
 
 SUITE = SuiteDescription()
 BUDGET = ErrorBudget()
@@ -138,17 +139,8 @@ def small_procedure(seed: int = 0, budget: ErrorBudget | None = None, error_mm: 
     patient = make_patient(case, SUITE, budget, seed)
     true = patient.T_robot_ct
     estimated = Transform.of("robot", "ct", true.rotation, true.translation_mm + error_mm * np.array([0.6, 0.0, 0.8]))
-    registration = Registration(
-        T_robot_ct=estimated,
-        accepted=True,
-        reasons=(),
-        fre_mm=0.2,
-        tre_p95_mm=TrePrediction(tumour=0.9, entry_region=0.9),
-        covariance=np.eye(6),
-        covariance_point_ct_mm=patient.target_ct_mm,
-        covariance_sources={},
-        fiducials=(),
-        budget=budget,
+    registration = registered(
+        estimated, np.diag([1.0] * 3 + [1e-6] * 3), patient.target_ct_mm, fre_mm=0.2, budget=budget
     )
     out = np.array([-0.12, -1.0, 0.08])
     out /= np.linalg.norm(out)

@@ -16,7 +16,8 @@ from guidance.planning.directions import lateral_axes
 from kinematics.frames import Transform
 from registration.accuracy import radial_p95
 from registration.budget import ErrorBudget
-from registration.registration import Registration, TrePrediction
+from registration.registration import Registration
+from tests.registered import registered
 
 AXIS = np.array([0.2, 0.95, -0.15]) / np.linalg.norm([0.2, 0.95, -0.15])
 
@@ -30,18 +31,7 @@ def anatomy(box_case: Case) -> Anatomy:
 def registration(T: Transform, budget: ErrorBudget, sd_mm: float = 0.4, sd_rad: float = 0.002) -> Registration:
     """Return an accepted registration with a diagonal, unequal covariance in the robot frame."""
     spread = np.diag(np.array([sd_mm, 0.7 * sd_mm, 1.3 * sd_mm, sd_rad, 0.5 * sd_rad, 1.2 * sd_rad]) ** 2)
-    return Registration(
-        T_robot_ct=T,
-        accepted=True,
-        reasons=(),
-        fre_mm=0.1,
-        tre_p95_mm=TrePrediction(tumour=1.0, entry_region=1.0),
-        covariance=spread,
-        covariance_point_ct_mm=np.array([4.0, -3.0, 9.0]),
-        covariance_sources={},
-        fiducials=(),
-        budget=budget,
-    )
+    return registered(T, spread, np.array([4.0, -3.0, 9.0]), budget=budget)
 
 
 TURNED = Transform.of("robot", "ct", Rotation.from_rotvec([0.3, 0.5, -0.2]).as_matrix(), [400.0, 100.0, 50.0])

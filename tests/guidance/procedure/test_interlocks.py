@@ -23,9 +23,9 @@ from guidance.procedure.steps import (
 from guidance.scene import BreathingGate, ElectrodeDevice, MotionLimits, SuiteDescription
 from kinematics.frames import Transform
 from kinematics.timing import time_line
-from registration.budget import ErrorBudget
-from registration.registration import Registration, TrePrediction
+from registration.registration import Registration
 from registration.tracking.watch import Watched, WatchState
+from tests.registered import registered
 
 
 class Scene(NamedTuple):
@@ -76,17 +76,8 @@ def electrode(name: str, depth_mm: float) -> PlannedElectrode:
 @pytest.fixture
 def scene(box_case: Case) -> Scene:
     """All is well: two needles, 90 and 72 mm deep."""
-    registration = Registration(
-        T_robot_ct=Transform.of("robot", "ct", np.eye(3), (100.0, 20.0, -5.0)),
-        accepted=True,
-        reasons=(),
-        fre_mm=0.3,
-        tre_p95_mm=TrePrediction(tumour=0.9, entry_region=1.1),
-        covariance=np.eye(6),
-        covariance_point_ct_mm=(1.0, 2.0, 3.0),
-        covariance_sources={},
-        fiducials=(),
-        budget=ErrorBudget(),
+    registration = registered(
+        Transform.of("robot", "ct", np.eye(3), (100.0, 20.0, -5.0)), np.diag([1.0] * 3 + [1e-6] * 3), (1.0, 2.0, 3.0)
     )
     plan = Plan(
         status=PlanStatus.OK,

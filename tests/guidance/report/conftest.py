@@ -32,7 +32,8 @@ from guidance.verification.verdict import (
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
 from registration.images.volume import Volume
-from registration.registration import FiducialResult, Registration, TrePrediction
+from registration.registration import Registration
+from tests.registered import registered, stated_fiducials
 
 DOWN = np.array([0.0, 1.0, 0.0])
 SHIFT = np.array([0.9, 0.0, -0.4])
@@ -41,25 +42,13 @@ SHIFT = np.array([0.9, 0.0, -0.4])
 def _registration(budget: ErrorBudget) -> Registration:
     rotation = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
     small = np.diag([0.01, 0.02, 0.05, 1e-7, 1e-7, 1e-7])
-    return Registration(
-        T_robot_ct=Transform.of("robot", "ct", rotation, [450.0, 150.0, 20.0]),
-        accepted=True,
-        reasons=(),
+    return registered(
+        Transform.of("robot", "ct", rotation, [450.0, 150.0, 20.0]),
+        4.0 * small,
+        np.array([-3.0, 8.0, 9.0]),
         fre_mm=0.31,
-        tre_p95_mm=TrePrediction(tumour=0.83, entry_region=0.97),
-        covariance=4.0 * small,
-        covariance_point_ct_mm=np.array([-3.0, 8.0, 9.0]),
         covariance_sources={"fiducials_in_ct": 3.0 * small, "tracker": small},
-        fiducials=tuple(
-            FiducialResult(
-                id=f"F{n}",
-                centre_ct_mm=np.array([-40.0 + 20.0 * n, -40.0, 5.0 * n]),
-                covariance_mm2=0.01 * np.eye(3),
-                tracked=n != 2,
-                residual_mm=None if n == 2 else 0.2,
-            )
-            for n in range(5)
-        ),
+        fiducials=stated_fiducials([(-40.0 + 20.0 * n, -40.0, 5.0 * n) for n in range(5)], untracked=(2,)),
         decoys_tracker_mm=(np.array([1.0, 2.0, 3.0]),),
         budget=budget,
     )

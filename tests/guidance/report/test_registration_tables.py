@@ -32,14 +32,20 @@ def test_every_needle_shows_the_error_at_entry_and_tip(full_run: ReportInputs) -
     registration, plan = full_run.registration, full_run.plan
     assert registration is not None and plan is not None
     grid = registration_tables.predicted(registration, plan)
-    assert [row[0] for row in grid.rows] == ["tumour", "E1 entry", "E1 tip", "E2 entry", "E2 tip"]
+    assert [row[0] for row in grid.rows] == [
+        "tumour",
+        "entry region, worst",
+        "E1 entry",
+        "E1 tip",
+        "E2 entry",
+        "E2 tip",
+    ]
     # In the patient's axes: the robot's z, with the largest error, is the patient's anterior.
     assert grid.rows[0][2:5] == ("0.20", "0.45", "0.28")
-    assert float(grid.rows[2][5]) == pytest.approx(registration.tre_p95_at(plan.electrodes[0].tip_ct_mm), abs=0.005)
-    assert [row[6] for row in grid.rows] == ["–", "0.95", "2.40", "0.95", "2.40"]
+    assert float(grid.rows[3][5]) == pytest.approx(registration.tre_p95_at(plan.electrodes[0].tip_ct_mm), abs=0.005)
+    assert [row[6] for row in grid.rows] == ["–", "–", "0.95", "2.40", "0.95", "2.40"]
     assert "error budget" in grid.note
-    worst = registration.model_copy(update={"worst_entry_ct_mm": np.array([10.0, -60.0, 40.0])})
-    alone = registration_tables.predicted(worst, None)
+    alone = registration_tables.predicted(registration, None)
     assert [row[0] for row in alone.rows] == ["tumour", "entry region, worst"]
 
 
@@ -55,7 +61,7 @@ def test_a_fiducial_shows_what_the_others_say_of_it(full_run: ReportInputs) -> N
                 third.model_copy(update={"leave_one_out_mm": 4.2}),
                 *rest,
             ),
-            "suspects": ("F0",),
+            "suspects": ("F1",),
         }
     )
     grid = registration_tables.fiducials(changed)

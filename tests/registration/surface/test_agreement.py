@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from kinematics.frames import Transform
-from registration.budget import ErrorBudget
-from registration.registration import Registration, TrePrediction
+from registration.registration import Registration
 from registration.surface.agreement import SkinScan, with_skin
 from registration.surface.skin import SkinSurface, skin_surface
+from tests.registered import registered
 from tests.registration.surface.scans import cylinder, motion, scan, torso, tracker
 
 TUMOUR = np.array([25.0, 5.0, 150.0])
@@ -26,18 +26,8 @@ def _registered(
 ) -> Registration:
     covariance = np.diag([0.04] * 3 + [1e-6] * 3)
     off = Transform.of("ct", "ct", np.eye(3), off_mm)
-    return Registration(
-        T_robot_ct=T_robot_tracker @ T_ct_tracker.inverse() @ off,
-        accepted=True,
-        reasons=("a warning",),
-        fre_mm=0.3,
-        tre_p95_mm=TrePrediction(tumour=0.6, entry_region=0.7),
-        covariance=covariance,
-        covariance_point_ct_mm=TUMOUR,
-        covariance_sources={"tracker": covariance},
-        fiducials=(),
-        budget=ErrorBudget(),
-    )
+    T_robot_ct = T_robot_tracker @ T_ct_tracker.inverse() @ off
+    return registered(T_robot_ct, covariance, TUMOUR, reasons=("a warning",))
 
 
 def _frames(rng: np.random.Generator) -> tuple[Transform, Transform]:

@@ -13,12 +13,12 @@ from scipy.spatial.transform import Rotation
 
 from kinematics.errors import RefusedError
 from kinematics.frames import Transform
-from registration.budget import ErrorBudget
-from registration.registration import FiducialResult, Registration, TrePrediction
+from registration.registration import Registration
 from registration.tracking.port import ARM, REFERENCE, TrackingStatus
 from registration.tracking.sample_check import Judgement, SampleCheck
 from registration.tracking.scene import TrackedScene
 from registration.tracking.watch import CONFIRMED, MOVED_MM, SceneWatch, WatchState
+from tests.registered import registered, stated_fiducials
 from tests.registration.tracking.scenes import FIDUCIALS, Room, hidden, looks, turned
 
 SIGMA_MM = 0.25 / np.sqrt(3.0)
@@ -356,22 +356,8 @@ def test_the_same_sample_is_counted_once() -> None:
 
 
 def _registration(fiducials: np.ndarray, T: Transform) -> Registration:
-    results = tuple(
-        FiducialResult(id=f"F{n}", centre_ct_mm=p, covariance_mm2=np.eye(3), tracked=n != 2, residual_mm=0.1)
-        for n, p in enumerate(fiducials)
-    )
-    return Registration(
-        T_robot_ct=T,
-        accepted=True,
-        reasons=(),
-        fre_mm=0.1,
-        tre_p95_mm=TrePrediction(tumour=0.8, entry_region=0.9),
-        covariance=np.eye(6),
-        covariance_point_ct_mm=np.zeros(3),
-        covariance_sources={},
-        fiducials=results,
-        budget=ErrorBudget(),
-    )
+    results = stated_fiducials(fiducials, untracked=(2,))
+    return registered(T, np.diag([1.0] * 3 + [1e-6] * 3), np.zeros(3), fiducials=results)
 
 
 def test_the_scene_holds_the_fiducials_that_were_matched() -> None:
