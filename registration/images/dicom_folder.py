@@ -24,7 +24,8 @@ _KEPT_BYTES = 4096
 _SHORT = 120
 _ASKED = (
     *("SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesDescription", "FrameOfReferenceUID", "PatientID"),
-    *("GantryDetectorTilt", "LossyImageCompression", "PhotometricInterpretation", "ImageType", "NumberOfFrames"),
+    *("StudyInstanceUID", "SOPInstanceUID", "GantryDetectorTilt"),
+    *("LossyImageCompression", "PhotometricInterpretation", "ImageType", "NumberOfFrames"),
 )
 """Values that are asked for later, when nobody looks out for one that cannot be understood."""
 
