@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinematics.errors import InvalidInputError
+from registration.images.text_header import check_text_header
 from registration.images.volume import Volume, from_sitk
 from registration.labels.label_image import label_voxels
 from registration.labels.label_set import LabelSet, Packer, Reach, present_in
@@ -45,17 +46,12 @@ def read_seg_nrrd(path: Path) -> LabelSet:
     their order, and a note says so.
 
     Raises:
-        InvalidInputError: Damaged; no `space`; a single voxel, which stands for no image data; a segment in a layer
-            that is not there; two segments in one place; a voxel value that no segment describes.
+        InvalidInputError: Damaged; no patient space (see `check_text_header`); a single voxel, which stands for no
+            image data; a segment in a layer that is not there; two segments in one place; a voxel value that no
+            segment describes.
     """
     image = _load(path)
     fields = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    if fields.get("NRRD_space", "unknown") in {"", "unknown"}:
-        raise InvalidInputError(
-            "the header names no patient space: left and right are not known",
-            file=str(path),
-            remedy="export the segmentation with `space: left-posterior-superior`",
-        )
     if max(image.GetSize()) == 1:
         raise InvalidInputError(
             "the segmentation holds no image data (a single voxel)", file=str(path), remedy="draw segments, save again"
@@ -83,6 +79,7 @@ def header_fields(path: Path) -> dict[str, str]:
 def _load(path: Path) -> Any:
     import SimpleITK as sitk
 
+    check_text_header(path)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         image = sitk.ReadImage(str(path))
