@@ -126,7 +126,8 @@ def main() -> int:
     arguments = parser.parse_args()
     print(f"{platform.machine()}, Python {platform.python_version()}, seed 0; noise 20 HU unless said")
     print(
-        f"asked: e2/cov {LEAST_RATIO:g} to {LARGEST_RATIO:g}, in 95 % {100.0 * LEAST_WITHIN:g} or more, none missed or false"
+        f"asked: e2/cov {LEAST_RATIO:g} to {LARGEST_RATIO:g}, in 95 % {100.0 * LEAST_WITHIN:g} or more, "
+        "none missed or false"
     )
     print(
         f"{'grid':<30}{'off skin':>9}{'rms mm':>8}{'worst':>7}{'asked':>7}"

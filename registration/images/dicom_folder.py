@@ -19,12 +19,15 @@ ENHANCED_CT_STORAGE = (CT_STORAGE + ".1", CT_STORAGE + ".2")
 DIRECTORY_STORAGE = "1.2.840.10008.1.3.10"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+_PREAMBLE_BYTES = 132
+"""Bytes of a DICOM file up to the end of its mark, DICM."""
 _KEPT_BYTES = 4096
 """Values longer than this are read when they are asked for."""
 _SHORT = 120
 _ASKED = (
     *("SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesDescription", "FrameOfReferenceUID", "PatientID"),
-    *("GantryDetectorTilt", "LossyImageCompression", "PhotometricInterpretation", "ImageType", "NumberOfFrames"),
+    *("StudyInstanceUID", "SOPInstanceUID", "GantryDetectorTilt"),
+    *("LossyImageCompression", "PhotometricInterpretation", "ImageType", "NumberOfFrames"),
 )
 """Values that are asked for later, when nobody looks out for one that cannot be understood."""
 
@@ -116,7 +119,8 @@ def scan(folder: Path) -> tuple[tuple[FolderSeries, ...], tuple[Path, ...]]:
 
     Raises:
         InvalidInputError: The folder is missing; a DICOM file is damaged or truncated; or a file with a DICOM name is
-            none. Which series such a file belongs to cannot be told, so nothing is read past it.
+            none, or one among DICOM files that could be what is left of a slice (see `_remnant`). Which series such a
+            file belongs to cannot be told, so nothing is read past it.
     """
     if not folder.is_dir():
         raise InvalidInputError("the DICOM folder is not there", file=str(folder), remedy="check the path")
@@ -130,7 +134,32 @@ def scan(folder: Path) -> tuple[tuple[FolderSeries, ...], tuple[Path, ...]]:
             uid = file.text("SeriesInstanceUID") or NAMELESS
             # What has no UID is told apart by modality at least.
             groups.setdefault((uid, file.text("Modality") if uid == NAMELESS else ""), []).append(file)
+    suffixes = {file.path.suffix.lower() for files in groups.values() for file in files}
+    for path in others:
+        left = _remnant(path, suffixes) if suffixes else None
+        if left is not None:
+            raise damaged(path, left)
     return tuple(FolderSeries(uid, tuple(files)) for (uid, _), files in sorted(groups.items())), tuple(others)
+
+
+def _remnant(path: Path, suffixes: set[str]) -> str | None:
+    """What makes a file among DICOM files look like one that lost its beginning; None for what is another thing.
+
+    A slice has one of the `suffixes` of the DICOM files, or a name without letters after its last point (a UID, or no
+    suffix at all): `readme.txt` is another thing, and so is a text without a suffix.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in suffixes and any(letter.isalpha() for letter in suffix):
+        return None
+    with path.open("rb") as file:
+        head = file.read(_PREAMBLE_BYTES)
+    if not head:
+        return "it is empty"
+    if not head.strip(b"\0"):
+        return f"it begins with {len(head)} zeros, and no mark of DICOM after them"
+    text = head.isascii() and all(chr(byte).isprintable() or chr(byte).isspace() for byte in head)
+    short = len(head) < _PREAMBLE_BYTES and not text
+    return f"it ends after {len(head)} bytes, before the mark of DICOM" if short else None
 
 
 def _read(path: Path) -> DicomFile | None:

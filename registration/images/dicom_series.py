@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinematics.errors import InvalidInputError
-from registration.images.dicom_folder import NAMELESS, FolderSeries, scan
+from registration.images.dicom_folder import NAMELESS, DicomFile, FolderSeries, scan
 from registration.images.dicom_grid import Grid, grid_of
 from registration.images.dicom_pixels import check_readable, hounsfield
 from registration.images.dicom_slice import CtSlice, slices_of
@@ -93,6 +93,23 @@ def read_series(folder: Path, uid: str | None = None, *, frame: str = "ct") -> V
     return Volume(voxels, affine, frame, str(folder), (*notes, *said))
 
 
+def slice_files(folder: Path, uid: str | None = None) -> tuple[DicomFile, ...]:
+    """Return the files that `read_series` takes the slices from: the same series, localisers left aside, never none.
+
+    Args:
+        folder: Folder with the files, searched below too.
+        uid: SeriesInstanceUID; may be left out where `read_series` can do without.
+
+    Raises:
+        InvalidInputError: No CT series, several and none named, or a damaged file.
+    """
+    return _slice_files(_chosen(scan(folder)[0], folder, uid))
+
+
+def _slice_files(series: FolderSeries) -> tuple[DicomFile, ...]:
+    return tuple(file for file in series.files if file.foreign is None)
+
+
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
@@ -135,12 +152,11 @@ def _grid(series: FolderSeries, folder: Path) -> tuple[Grid, list[str]]:
     if aside:
         notes.append("left aside within the series: " + _some([f"{f.path.name} ({f.foreign})" for f in aside]))
     slices: list[CtSlice] = []
-    for file in series.files:
-        if file.foreign is None:
-            held = slices_of(file)
-            if len(held) < file.frames:
-                notes.append(f"left aside: {file.frames - len(held)} localiser frames of {file.path.name}")
-            slices += held
+    for file in _slice_files(series):
+        held = slices_of(file)
+        if len(held) < file.frames:
+            notes.append(f"left aside: {file.frames - len(held)} localiser frames of {file.path.name}")
+        slices += held
     for one in slices:
         check_readable(one)
     grid = grid_of(tuple(slices), folder)

@@ -50,7 +50,8 @@ def geometry(path: Path) -> tuple[FloatArray, tuple[str, ...]]:
 
     Raises:
         InvalidInputError: Neither form, forms that contradict each other, an atlas's coordinates, axes that are
-            sheared or scaled against the voxel size, an unknown unit of length, or numbers that are no geometry.
+            sheared or scaled against the voxel size, an unknown unit of length or form code, or numbers that are no
+            geometry.
 
     Reference:
         NIfTI-1.1 header, nifti1.h, sections "3D image (volume) orientation and location in space" (methods 2 and 3).
@@ -110,6 +111,15 @@ def _header(path: Path) -> _Header:
         )
     scale_mm = _MM_PER_UNIT[unit]
     qform_code, sform_code = struct.unpack_from(order + "2h", raw, 252)
+    for form, code in (("qform", qform_code), ("sform", sform_code)):
+        if not 0 <= code <= max(ATLAS_CODES):
+            raise InvalidInputError(
+                f"the NIfTI image's {form} code does not exist: what its coordinates mean is not known",
+                value=code,
+                limit=f"0 to {max(ATLAS_CODES)}",
+                file=str(path),
+                remedy=_REMEDY,
+            )
     forms = np.array(struct.unpack_from(order + "18f", raw, 256), dtype=np.float64)
     pixdim = np.array(struct.unpack_from(order + "4f", raw, 76), dtype=np.float64)
     pixdim[1:] *= scale_mm

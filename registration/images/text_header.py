@@ -6,6 +6,7 @@ metres for millimetres. Here a silence is refused.
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
 import zlib
@@ -40,7 +41,7 @@ def check_text_header(path: Path) -> None:
 
     Raises:
         InvalidInputError: No patient space, axes or origin; a length that is not in mm; a centre of rotation; or
-            compressed voxels that do not match their checksum.
+            compressed voxels that are not there, lie in several files, or do not match their checksum.
     """
     if path.name.lower().endswith(NRRD_SUFFIXES):
         _check_nrrd(path)
@@ -67,7 +68,8 @@ def _check_nrrd(path: Path) -> None:
         raw = file.read(_LONGEST_HEADER_BYTES)
     if not raw.startswith(b"NRRD"):
         return
-    text = re.split(rb"\r?\n\r?\n", raw, maxsplit=1)[0].decode("utf-8", "replace")
+    blank = re.search(rb"\r?\n\r?\n", raw)
+    text = raw[: blank.start() if blank else None].decode("utf-8", "replace")
     # "key:=value" pairs are the writer's own and say nothing about geometry.
     pairs = (line.split(":", 1) for line in text.splitlines() if re.match(r"[^#:]+:(?!=)", line))
     fields = {key.strip().lower(): value.strip() for key, value in pairs}
@@ -88,6 +90,31 @@ def _check_nrrd(path: Path) -> None:
     units = set(re.findall(r'"([^"]*)"', fields.get("space units", ""))) - {""}
     if not {u.lower() for u in units} <= MILLIMETRES:
         raise _not_mm(path, "NRRD", fields["space units"])
+    if fields.get("encoding", "").lower() in {"gzip", "gz"}:
+        _check_gzip(path, fields, blank.end() if blank else len(raw))
+
+
+def _check_gzip(path: Path, fields: dict[str, str], start: int) -> None:
+    """Refuse an NRRD's voxels when they do not end in their own checksum: the reader beneath never looks at it."""
+    detached = fields.get("data file", fields.get("datafile"))
+    voxels = path if detached is None else path.parent / detached
+    if detached is not None and not voxels.is_file():
+        raise InvalidInputError(
+            "the NRRD image's one file of compressed voxels is not there",
+            value=detached,
+            file=str(path),
+            remedy="copy it beside its header, or export the image as one file",
+        )
+    try:
+        with voxels.open("rb") as file:
+            file.seek(start if detached is None else 0)
+            for _ in range(int(fields.get("line skip", fields.get("lineskip", "0")))):
+                file.readline()
+            with gzip.GzipFile(fileobj=file) as stream:
+                while stream.read(_CHUNK_BYTES):
+                    pass
+    except (EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+        raise _bad_voxels(voxels, str(error)) from error
 
 
 def _check_meta(path: Path) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinematics.errors import InvalidInputError
-from registration.images.dicom_series import list_series
+from registration.images.dicom_folder import NAMELESS
+from registration.images.dicom_series import slice_files
 from registration.labels.label_set import LabelSet
 
 
@@ -21,29 +22,26 @@ class DicomReference:
 
 
 def read_reference(path: Path, series_uid: str | None = None) -> DicomReference | None:
-    """Return the identity of the CT series in a folder; None for a file that is no DICOM, or without a series.
+    """Return the identity of the CT series in a folder, by its slices alone; None for a file, which has no identity.
+
+    A localiser, or another series beside the CT, lends it nothing: the series and its files are those of
+    `read_series`.
 
     Args:
         path: What the CT is read from.
         series_uid: The series, where the folder holds several.
 
     Raises:
-        InvalidInputError: A DICOM file in the folder is damaged.
+        InvalidInputError: No CT series, several and none named, or a damaged file.
     """
     if not path.is_dir():
         return None
-    import pydicom
-
-    found = [s for s in list_series(path) if s.modality == "CT" and series_uid in (None, s.uid)]
-    if len(found) != 1:
-        return None
-    tags = ["FrameOfReferenceUID", "StudyInstanceUID", "SOPInstanceUID"]
-    headers = [pydicom.dcmread(f, specific_tags=tags, stop_before_pixels=True) for f in found[0].files]
+    files = slice_files(path, series_uid)
     return DicomReference(
-        str(headers[0].get("FrameOfReferenceUID", "")),
-        str(headers[0].get("StudyInstanceUID", "")),
-        found[0].uid,
-        frozenset(str(h.get("SOPInstanceUID", "")) for h in headers) - {""},
+        files[0].text("FrameOfReferenceUID"),
+        files[0].text("StudyInstanceUID"),
+        files[0].text("SeriesInstanceUID") or NAMELESS,
+        frozenset(file.text("SOPInstanceUID") for file in files) - {""},
     )
 
 

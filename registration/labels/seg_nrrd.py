@@ -46,17 +46,12 @@ def read_seg_nrrd(path: Path) -> LabelSet:
     their order, and a note says so.
 
     Raises:
-        InvalidInputError: Damaged; no `space`; a single voxel, which stands for no image data; a segment in a layer
-            that is not there; two segments in one place; a voxel value that no segment describes.
+        InvalidInputError: Damaged; no patient space (see `check_text_header`); a single voxel, which stands for no
+            image data; a segment in a layer that is not there; two segments in one place; a voxel value that no
+            segment describes.
     """
     image = _load(path)
     fields = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    if fields.get("NRRD_space", "unknown") in {"", "unknown"}:
-        raise InvalidInputError(
-            "the header names no patient space: left and right are not known",
-            file=str(path),
-            remedy="export the segmentation with `space: left-posterior-superior`",
-        )
     if max(image.GetSize()) == 1:
         raise InvalidInputError(
             "the segmentation holds no image data (a single voxel)", file=str(path), remedy="draw segments, save again"

@@ -140,3 +140,35 @@ def test_damage_in_a_header_raises_nothing_but_a_refusal(series, seed):
             except InvalidInputError as error:
                 refused.append(error)
     assert refused and all(error.file and error.remedy for error in refused)
+
+
+@pytest.mark.parametrize("name", ["0006", "1.2.826.0.1.6", "0006.img"])
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is empty"),
+        (bytes(100), "100 zeros"),
+        (bytes(4000), "132 zeros"),
+        (b"II*\0" + bytes(range(90)), "ends after 94 bytes"),
+    ],
+)
+def test_what_is_left_of_a_slice_is_refused_by_name(series, name, content, why):
+    """The last slice, cut before DICM, under a name that a slice can have: five of six are no series."""
+    for path in sorted(series.glob("*.dcm"))[:5]:
+        path.rename(path.with_suffix(".img") if name.endswith(".img") else path.with_suffix(""))
+    (series / "0006.dcm").unlink()
+    (series / name).write_bytes(content)
+    for read in (read_series, list_series):
+        with pytest.raises(InvalidInputError, match=f"damaged or truncated: .*{why}") as caught:
+            read(series)
+        assert caught.value.file == str(series / name) and caught.value.remedy
+
+
+def test_what_is_evidently_another_thing_stays_a_note(series, image):
+    """Texts with and without a suffix, even an empty one, among slices: read all the same, and named."""
+    (series / "readme.txt").write_bytes(b"")
+    (series / "README").write_text("six slices\n")
+    (series / "a.jpg").write_bytes(bytes(range(50)))
+    volume = read_series(series)
+    assert np.array_equal(volume.voxels, image.voxels)
+    assert any("passed over" in note and "README" in note and "readme.txt" in note for note in volume.notes)

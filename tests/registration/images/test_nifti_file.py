@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import math
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,51 @@ def test_whole_files_of_other_makes_are_read(tmp_path: Path) -> None:
     members = tmp_path / "members.NII.GZ"
     members.write_bytes(gzip.compress(content[:5000]) + gzip.compress(content[5000:] + b"more"))
     assert fault(members) is None
+    assert np.array_equal(read_image(path).voxels, VOLUME.voxels)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(
+    ("form", "place", "value", "why"),
+    [
+        *(("<f", 108, value, "vox_offset") for value in (0.0, 348.0, 351.0, 352.5, -352.0, math.nan, math.inf)),
+        *(("<h", 72, bits, "bitpix .* contradicts") for bits in (0, 1, 8, 32, -16)),
+        *(("<h", 70, kind, "datatype") for kind in (0, 1, 2, 16, 255)),
+    ],
+)
+def test_a_header_that_misplaces_the_voxels_is_refused(
+    tmp_path: Path, suffix: str, form: str, place: int, value: float, why: str
+) -> None:
+    """Voxels that begin within the header, or nowhere; bits that contradict the kind of number; an unknown kind."""
+    path = tmp_path / f"image{suffix}"
+    write_image(VOLUME, tmp_path / "image.nii")
+    content = bytearray((tmp_path / "image.nii").read_bytes())
+    struct.pack_into(form, content, place, value)
+    path.write_bytes(gzip.compress(content, 1) if suffix == ".nii.gz" else content)
+    with pytest.raises(InvalidInputError, match=f"cannot be read.*{why}") as refused:
+        read_image(path)
+    assert refused.value.file == str(path)
+
+
+def test_a_short_file_does_not_hide_behind_its_bits(tmp_path: Path) -> None:
+    """Half of the voxels, and half of the bits in the header: the length alone would be right."""
+    path = tmp_path / "image.nii"
+    write_image(VOLUME, path)
+    content = bytearray(path.read_bytes()[: HEADER_BYTES + VOLUME.voxels.nbytes // 2])
+    struct.pack_into("<h", content, 72, 8)
+    path.write_bytes(content)
+    assert "contradicts" in str(fault(path))
+
+
+def test_voxels_after_an_extension_are_read(tmp_path: Path) -> None:
+    """An extension of 32 bytes moves them, and says so."""
+    path = tmp_path / "image.nii"
+    write_image(VOLUME, path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 108, 384.0)
+    content[348:352] = b"\1\0\0\0"
+    content[352:352] = struct.pack("<2i", 32, 6) + bytes(24)
+    path.write_bytes(content)
     assert np.array_equal(read_image(path).voxels, VOLUME.voxels)
 
 

@@ -235,3 +235,14 @@ def test_the_order_of_the_voxels_does_not_mirror_the_patient(tmp_path, image, su
     there = np.rint(again.indices(image.points_mm(index))).astype(int)
     assert np.array_equal(again.voxels[tuple(there.T)], image.voxels[tuple(index.T)])
     assert np.abs(again.points_mm(there) - image.points_mm(index)).max() < 1e-3
+
+
+@pytest.mark.parametrize("code", [6, 77, -1])
+@pytest.mark.parametrize("form", ["qform", "sform"])
+def test_a_form_code_that_does_not_exist_is_refused(tmp_path, form, code):
+    """Of either form, even beside one that is known: what its coordinates mean is anybody's guess."""
+    codes = (code, 1) if form == "qform" else (1, code)
+    path = nifti(tmp_path / "a.nii", qform=(TURN, OFFSET), sform=matrix(), codes=codes)
+    with pytest.raises(InvalidInputError, match=f"{form} code does not exist") as caught:
+        read_image(path)
+    assert caught.value.value == code and caught.value.file == str(path) and caught.value.remedy

@@ -159,6 +159,33 @@ def test_damage_in_compressed_voxels_is_refused(tmp_path):
     assert placed(meta(tmp_path / "c.mhd", data=b"", ElementDataFile="c.zraw", **sizes))
 
 
+@pytest.mark.parametrize("detached", [False, True])
+def test_every_flipped_byte_of_a_gzip_nrrd_is_refused(tmp_path, detached):
+    """Whichever it is, in voxels that are stored, packed or checked: none is read as other voxels."""
+    for packed in (gzip.compress(RAW, 0), gzip.compress(RAW, 9)):
+        for n in range(10, len(packed)):
+            damaged = bytearray(packed)
+            damaged[n] ^= 0x11
+            if detached:
+                (tmp_path / "v.raw.gz").write_bytes(damaged)
+                path = nrrd(tmp_path / "a.nhdr", encoding="gzip", data=b"", data_file="v.raw.gz")
+            else:
+                path = nrrd(tmp_path / "a.nrrd", encoding="gz", data=bytes(damaged))
+            with pytest.raises(InvalidInputError, match="compressed voxels are damaged or truncated") as caught:
+                read_image(path)
+            assert caught.value.file == str(tmp_path / "v.raw.gz" if detached else path)
+
+
+def test_gzip_voxels_of_an_nrrd_in_other_places(tmp_path):
+    """Beside the header, after lines and bytes to skip; absent or spread over files, they are refused."""
+    (tmp_path / "v.raw.gz").write_bytes(b"a line\n" + gzip.compress(b"skip" + RAW))
+    fields = {"encoding": "gzip", "data": b"", "line_skip": "1", "byte_skip": "4"}
+    assert placed(nrrd(tmp_path / "a.nhdr", **fields, data_file="v.raw.gz"))
+    for name in ("absent.raw.gz", "LIST", "v%d.gz 1 2 1"):
+        with pytest.raises(InvalidInputError, match="file of compressed voxels is not there"):
+            read_image(nrrd(tmp_path / "b.nhdr", **fields, data_file=name))
+
+
 def test_a_metaimage_is_placed_by_its_matrix(tmp_path):
     """Columns of the matrix are the axes of the voxels; older names of the fields are known."""
     assert placed(meta(tmp_path / "a.mha"))

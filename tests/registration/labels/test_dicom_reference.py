@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from kinematics.errors import InvalidInputError
 from registration.labels.dicom_reference import DicomReference, check_reference, read_reference
@@ -25,7 +27,7 @@ LABELS = LabelSet(
 
 
 def test_the_identity_of_a_series(tmp_path: Path) -> None:
-    """UIDs and instances of the one CT series, or of the one that is named; none for files and empty folders."""
+    """UIDs and instances of the one CT series, or of the one that is named; several are refused; a file has none."""
     series = ct_series(grid(), tmp_path / "a", "1.2.3")
     found = read_reference(tmp_path / "a")
     assert found is not None and found.frame_of_reference_uid == "1.2.3"
@@ -35,10 +37,38 @@ def test_the_identity_of_a_series(tmp_path: Path) -> None:
         series[0].SeriesInstanceUID,
     )
     other = ct_series(grid(), tmp_path / "b")
-    assert read_reference(tmp_path) is None  # which of the two?
+    with pytest.raises(InvalidInputError, match="several CT series"):
+        read_reference(tmp_path)
     chosen = read_reference(tmp_path, str(other[0].SeriesInstanceUID))
     assert chosen is not None and chosen.frame_of_reference_uid == other[0].FrameOfReferenceUID
     assert read_reference(tmp_path / "a" / "000.dcm") is None
+
+
+def _as_scout(data: Dataset, path: Path, **changes: object) -> None:
+    scout = deepcopy(data)
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    scout.SOPInstanceUID = scout.file_meta.MediaStorageSOPInstanceUID = "1.7.1"
+    scout.FrameOfReferenceUID = "1.7.2"
+    for key, value in changes.items():
+        setattr(scout, key, value)
+    scout.save_as(path, enforce_file_format=True)
+
+
+@pytest.mark.parametrize("own_series", [True, False])
+def test_a_scout_beside_or_within_the_series_lends_it_nothing(tmp_path: Path, own_series: bool) -> None:
+    """The series that is read has its own identity, and labels of the scout's frame are refused."""
+    series = ct_series(grid(), tmp_path, "1.2.3")
+    changes = {"SeriesInstanceUID": "1.7.3", "StudyInstanceUID": "1.7.4"} if own_series else {}
+    _as_scout(series[0], tmp_path / "-first-of-the-names.dcm", **changes)
+    found = read_reference(tmp_path)
+    assert found is not None and found.frame_of_reference_uid == "1.2.3"
+    assert found.study_instance_uid == series[0].StudyInstanceUID
+    assert found.series_instance_uid == series[0].SeriesInstanceUID
+    assert found.instances == {s.SOPInstanceUID for s in series}
+    with pytest.raises(InvalidInputError, match="another frame of reference"):
+        check_reference(replace(LABELS, frame_of_reference_uid="1.7.2"), found)
+    with pytest.raises(InvalidInputError, match="drawn on another series"):
+        check_reference(replace(LABELS, referenced_instances=frozenset({"1.7.1"})), found)
 
 
 def test_labels_of_this_series() -> None:

@@ -100,17 +100,23 @@ def test_segments_that_do_not_fit_the_voxels_are_refused(tmp_path: Path, segment
 
 
 def test_no_space_no_data_and_a_cut_file_are_refused(tmp_path: Path) -> None:
-    """Left and right unknown; a single voxel, which stands for nothing; a stream that ends early."""
+    """Left and right unknown; a single voxel, which stands for nothing; a damaged stream; a scanner's axes."""
     path = tmp_path / "s.seg.nrrd"
     write_seg_nrrd(path, [_flat()], grid().affine, FLAT, space=None)
-    with pytest.raises(InvalidInputError, match="no patient space|does not say how it lies"):
+    with pytest.raises(InvalidInputError, match="has no 'space'"):
         read_seg_nrrd(path)
     write_seg_nrrd(path, [np.zeros((1, 1, 1), np.uint8)], grid().affine, FLAT)
     with pytest.raises(InvalidInputError, match="single voxel"):
         read_seg_nrrd(path)
     write_seg_nrrd(path, [_flat()], grid().affine, FLAT)
-    path.write_bytes(path.read_bytes()[:-60])
-    with pytest.raises(InvalidInputError, match="damaged, truncated"):
+    whole = path.read_bytes()
+    flipped = whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:]  # in the checksum
+    for content in (whole[:-60], flipped):
+        path.write_bytes(content)
+        with pytest.raises(InvalidInputError, match="damaged or truncated"):
+            read_seg_nrrd(path)
+    write_seg_nrrd(path, [_flat()], grid().affine, FLAT, space="scanner-xyz")
+    with pytest.raises(InvalidInputError, match="not one of the patient"):
         read_seg_nrrd(path)
 
 
