@@ -92,7 +92,8 @@ def measure_sphere(volume: Volume, start: FloatArray, diameter_mm: float) -> Fou
         tissue = 1.0 if shell is None else float(np.mean(shell >= _AIR_BELOW_HU))
         if shell is None or tissue > 1.0 - _AIR_SHARE:
             return None
-        signal = patch[inside] - float(np.median(shell[shell < _AIR_BELOW_HU]))
+        level = float(np.median(shell[shell < _AIR_BELOW_HU]))
+        signal = patch[inside] - level
         total = float(signal.sum())
         if total <= 0.0:
             return None
@@ -115,7 +116,6 @@ def measure_sphere(volume: Volume, start: FloatArray, diameter_mm: float) -> Fou
         return None
     if not _DIAMETER_RANGE[0] < measured / diameter_mm < _DIAMETER_RANGE[1]:
         return None
-    level = float(np.median(shell[shell < _AIR_BELOW_HU]))
     edge = _edge_share(patch - level, centre, reach, spacing, total)
     variance = _noise_variance(patch, grid, centre, reach, spacing) * (offsets**2).sum(axis=0) / total**2
     variance = variance / (1.0 - edge) ** 2 + (_EDGE_BIAS * edge**2 * spacing) ** 2
@@ -141,7 +141,7 @@ def _edge_share(
     edge = map_coordinates(signal, (centre + _DIRECTIONS * reach / spacing).T, order=1, mode="nearest")
     seen = np.where(edge < _AIR_BELOW_HU - AIR_HU, edge, 0.0)  # skin has a term of its own
     follows = 4.0 * math.pi * float(np.prod(reach / spacing)) * np.mean(seen[:, None] * _DIRECTIONS**2, axis=0) / total
-    return np.clip(follows, 0.0, 0.5)
+    return np.asarray(np.clip(follows, 0.0, 0.5), dtype=np.float64)
 
 
 def _diameter(moments: FloatArray, spacing: FloatArray) -> float:
