@@ -1,7 +1,8 @@
 """RT Structure Set: closed contours, brought onto the voxels of the CT that they were drawn on.
 
 A contour belongs to the slice that its plane lies in. Contours drawn on fewer slices than the CT has (or between them)
-stand for the slices nearer to them than to where the next contour would be; a note says so. Contours that are not
+stand for the slices that are nearest to them, up to `FILLED` times a structure's usual distance between contours; a
+note says so. Wider gaps are left open, for a structure may have parts; a note names them. Contours that are not
 parallel to the slices are refused.
 
 Reference: DICOM PS3.3 C.8.8.5 (Structure Set), C.8.8.6 (ROI Contour).
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
@@ -27,6 +29,8 @@ PLANE_TOLERANCE_MM = 0.2
 """The points of a contour lie this near to one plane."""
 ON_SLICE = 0.02
 """A plane this near to a slice, in slices, lies on it."""
+FILLED = 3.0
+"""Gaps up to this many times the usual distance between a structure's contours are filled from the nearest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,25 +124,26 @@ def read_structures(path: Path) -> StructureSet:
 def centroid_mm(roi: Roi) -> FloatArray | None:
     """Return the centroid [mm] that the contours enclose, by their polygons alone; None without area.
 
-    Each contour is measured in the plane of its own points, and weighs by its area: no voxel is used, and nothing of
-    the CT. Planes must be evenly spaced.
+    Each contour is measured in the plane of its own points, and weighs by its area and by the extent that its plane
+    stands for (see `_extents`): no voxel is used, and nothing of the CT.
     """
     normal = _normal(roi.contours_mm[0]) if roi.contours_mm else None
     if normal is None:
         return None
     u = np.cross(normal, [1.0, 0.0, 0.0] if abs(normal[0]) < 0.9 else [0.0, 1.0, 0.0])
     u /= np.linalg.norm(u)
-    v = np.cross(normal, u)
-    planes: dict[float, list[FloatArray]] = {}
-    for contour in roi.contours_mm:
-        planes.setdefault(round(float((contour @ normal).mean()), 2), []).append(contour)
+    axes = np.column_stack((u, np.cross(normal, u), normal))
+    heights_mm, planes = _planes([contour @ axes for contour in roi.contours_mm], 2, 0.5 * PLANE_TOLERANCE_MM)
+    if len(heights_mm) > 1:
+        low_mm, high_mm = _extents(heights_mm, _usual(heights_mm))
+    else:
+        low_mm, high_mm = heights_mm - 0.5, heights_mm + 0.5
     total, moment = 0.0, np.zeros(3)
-    for contours in planes.values():
-        area, first = area_and_moment([np.column_stack((c @ u, c @ v)) for c in contours])
-        height = float(np.mean([(c @ normal).mean() for c in contours]))
-        total += area
-        moment += first[0] * u + first[1] * v + area * height * normal
-    return None if total <= 0.0 else moment / total
+    for contours, low, high in zip(planes, low_mm, high_mm, strict=True):
+        area, first = area_and_moment(contours)
+        total += area * (high - low)
+        moment += (high - low) * np.array([*first, area * 0.5 * (low + high)])
+    return None if total <= 0.0 else axes @ (moment / total)
 
 
 def _normal(contour: FloatArray) -> FloatArray | None:
@@ -223,7 +228,7 @@ def _voxels(roi: Roi, ct: Volume, axis: int, file: str) -> tuple[Mask, list[str]
     """Return the voxels inside a structure, and what to say of its planes."""
     mask = np.zeros(ct.shape, dtype=bool)
     view = np.moveaxis(mask, axis, 2)
-    heights, planes = _planes([ct.indices(contour) for contour in roi.contours_mm], axis)
+    heights, planes = _planes([ct.indices(contour) for contour in roi.contours_mm], axis, ON_SLICE)
     if not planes:
         return mask, []
     gaps, thickness = np.diff(heights), float(ct.spacing_mm[axis])
@@ -236,39 +241,84 @@ def _voxels(roi: Roi, ct: Volume, axis: int, file: str) -> tuple[Mask, list[str]
             file=file,
             remedy="use the CT series that they were drawn on",
         )
-    step = max(1.0, float(gaps.min())) if len(gaps) else 1.0
+    usual = max(1.0, _usual(heights)) if len(gaps) else 1.0
+    low, high = _extents(heights, usual)
     for k in range(view.shape[2]):
-        for n in _standing_for(k, heights, step):
+        for n in _standing_for(k, heights, low, high):
             view[:, :, k] |= enclosed(planes[n], (view.shape[0], view.shape[1]))
+    return mask, _told_of_gaps(roi.name, heights, usual, thickness)
+
+
+def _told_of_gaps(name: str, heights: FloatArray, usual: float, thickness_mm: float) -> list[str]:
+    gaps = np.diff(heights)
+    filled, open_ = gaps[(gaps > 1.5 * usual) & _is_filled(gaps, usual)], gaps[~_is_filled(gaps, usual)]
+    apart = f"contours {usual * thickness_mm:.2f} mm apart"
     notes = []
-    if np.abs(heights - np.rint(heights)).max() > ON_SLICE or step > 1.0 + ON_SLICE:
+    if np.abs(heights - np.rint(heights)).max() > ON_SLICE or usual > 1.0 + ON_SLICE:
+        notes.append(f"{name}: {apart}, not one on each slice; each slice took the nearest")
+    if len(filled):
         notes.append(
-            f"{roi.name}: contours {step * thickness:.2f} mm apart, not one on each slice; each slice took the nearest"
+            f"{name}: {len(filled)} gap(s) between its contours, of up to {filled.max() * thickness_mm:.2f} mm, were "
+            "filled from the nearest"
         )
-    if len(gaps) and gaps.max() > 1.5 * step:
-        notes.append(f"{roi.name}: {int((gaps > 1.5 * step).sum())} gap(s) between its contours were left open")
-    return mask, notes
+    if len(open_):
+        notes.append(
+            f"{name}: WARNING: {len(open_)} gap(s) between its contours, of up to {open_.max() * thickness_mm:.2f} mm, "
+            f"were left open, being wider than {FILLED:g} times the usual ({apart})"
+        )
+    return notes
 
 
-def _planes(contours: list[FloatArray], axis: int) -> tuple[FloatArray, list[list[FloatArray]]]:
-    """Return the places of the planes along `axis`, ascending, and the contours of each in its own two axes."""
+def _planes(contours: list[FloatArray], axis: int, apart: float) -> tuple[FloatArray, list[list[FloatArray]]]:
+    """Return the places of the planes along `axis`, ascending and more than `apart`, and what is drawn in each."""
     across = [a for a in range(3) if a != axis]
     heights: list[float] = []
     planes: list[list[FloatArray]] = []
     for index in sorted(contours, key=lambda c: float(c[:, axis].mean())):
         height = float(index[:, axis].mean())
-        if not heights or height - heights[-1] > ON_SLICE:
+        if not heights or height - heights[-1] > apart:
             heights.append(height)
             planes.append([])
         planes[-1].append(index[:, across])
     return np.array(heights), planes
 
 
-def _standing_for(k: int, heights: FloatArray, step: float) -> list[int]:
-    """Return the planes whose contours slice `k` takes: the nearest, or both where it lies midway between two."""
+def _usual(heights: FloatArray) -> float:
+    """Return the usual distance of two or more planes: the median, and of two in the middle the smaller."""
+    gaps = np.sort(np.diff(heights))
+    return float(gaps[(len(gaps) - 1) // 2])
+
+
+def _is_filled(gaps: FloatArray, usual: float) -> NDArray[np.bool_]:
+    return np.asarray(gaps <= FILLED * usual * (1.0 + ON_SLICE))
+
+
+def _extents(heights: FloatArray, usual: float) -> tuple[FloatArray, FloatArray]:
+    """Return from where to where each plane stands for: midway to the next, where the gap is filled.
+
+    At an end, and at a gap that is left open, it is half the usual distance, or half the distance on its other side
+    where that is smaller.
+    """
+    gaps = np.diff(heights)
+    filled = _is_filled(gaps, usual)
+    steps = np.concatenate(
+        ([usual], np.where(filled, gaps, usual), [usual])
+    )  # below the first, between, above the last
+    ends = np.concatenate(([True], ~filled, [True]))
+    smaller = np.minimum(steps[:-1], steps[1:])
+    below, above = np.where(ends[:-1], smaller, steps[:-1]), np.where(ends[1:], smaller, steps[1:])
+    return heights - 0.5 * below, heights + 0.5 * above
+
+
+def _standing_for(k: int, heights: FloatArray, low: FloatArray, high: FloatArray) -> list[int]:
+    """Return the planes whose contours slice `k` takes: the nearest, or both where it lies midway between two.
+
+    At an end a plane stands for no slice that lies at the very limit of its extent, unless the slice touches it.
+    """
     off = np.abs(heights - k)
     nearest = int(np.argmin(off))
-    midway = [int(n) for n in np.flatnonzero(np.abs(off - 0.5 * step) < ON_SLICE)]
-    if len(midway) == 2 and off[nearest] > 0.5 * step - ON_SLICE:
-        return midway
-    return [nearest] if off[nearest] <= max(0.5, 0.5 * step - ON_SLICE) else []
+    holding = [int(n) for n in np.flatnonzero((low - ON_SLICE < k) & (k < high + ON_SLICE))]
+    if len(holding) == 2:
+        return holding
+    within = low[nearest] + ON_SLICE <= k <= high[nearest] - ON_SLICE
+    return [nearest] if within or off[nearest] <= 0.5 else []

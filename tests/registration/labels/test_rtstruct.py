@@ -102,12 +102,60 @@ def test_contours_that_are_not_one_on_each_slice(tmp_path: Path, planes: Sequenc
     assert len(where) == pytest.approx(4.0 / 3.0 * np.pi * SEMI.prod(), rel=0.12)
 
 
-def test_a_slice_that_was_skipped_is_told(tmp_path: Path) -> None:
-    """A gap between contours stays open, and a note names the structure."""
+def test_a_gap_that_is_wider_than_usual_is_left_open_and_told(tmp_path: Path) -> None:
+    """Two parts of a structure are not joined: more than three times the usual distance stays open, with a warning."""
     ct = grid()
-    write_structures(tmp_path / "s.dcm", {"solid": _contours(ct, [3, 4, 5, 8, 9], hole=False)})
+    write_structures(tmp_path / "s.dcm", {"parts": _contours(ct, [3, 4, 8, 9, 10], hole=False)})
     found = read_rtstruct(tmp_path / "s.dcm", ct)
-    assert not found.mask(1)[:, :, 6:8].any() and any("gap" in note for note in found.notes)
+    assert sorted(set(np.argwhere(found.mask(1))[:, 2].tolist())) == [3, 4, 8, 9, 10]
+    assert any("parts: WARNING: 1 gap(s)" in note and "10.00 mm" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("planes", "told"),
+    [
+        ([2, 4, 6, 7, 9, 11], "5.00 mm apart"),
+        ([2, 4, 6, 8, 10, 11], "5.00 mm apart"),
+        ([2, 3, 5, 7, 9, 11], "5.00 mm apart"),
+        ([3, 4, 5, 8, 9], "7.50 mm, were filled"),
+        ([2, 3, 4, 7, 8, 11], "2 gap(s) between its contours, of up to 7.50 mm, were filled"),
+        ([2.5, 5.5, 6.5, 9.5], "7.50 mm apart"),
+    ],
+)
+def test_skipped_slices_are_filled_whatever_else_is_adjacent(
+    tmp_path: Path, planes: Sequence[float], told: str
+) -> None:
+    """Each slice between the lowest and the highest contour has the nearest: one adjacent pair alters nothing."""
+    ct = grid()
+    write_structures(tmp_path / "s.dcm", {"vessel": _contours(ct, planes, hole=False)})
+    found = read_rtstruct(tmp_path / "s.dcm", ct)
+    assert any(told in note for note in found.notes) and not any("open" in note for note in found.notes)
+    for k in range(int(np.ceil(planes[0])), int(planes[-1]) + 1):
+        off = np.abs(np.array(planes) - k)
+        wanted = np.zeros(ct.shape[:2], dtype=bool)
+        for n in np.flatnonzero(off == off.min()):
+            outline = _ellipse(CENTRE, SEMI, planes[n])
+            assert outline is not None
+            outline[:, 2] = 0
+            write_structures(tmp_path / "one.dcm", {"one": [ct.points_mm(outline)]})
+            wanted |= read_rtstruct(tmp_path / "one.dcm", ct).mask(1)[:, :, 0]
+        np.testing.assert_array_equal(found.mask(1)[:, :, k], wanted)
+
+
+@pytest.mark.parametrize("turn_deg", [0.0, 25.0])
+def test_polygons_and_voxels_agree_on_uneven_planes(tmp_path: Path, turn_deg: float) -> None:
+    """Planes weigh by what they stand for: a column drawn densely at one end has its centroid in the middle."""
+    ct = grid(turn_deg)
+    outline = _ellipse(CENTRE, SEMI, CENTRE[2])
+    assert outline is not None
+    for planes in ([1, 2, 3, 4, 5, 7, 9, 11], [0, 2, 4, 6, 7, 9, 11], [1, 2, 3, 4, 7, 10, 11]):
+        drawn = [ct.points_mm(np.column_stack((outline[:, :2], np.full(len(outline), float(k))))) for k in planes]
+        write_structures(tmp_path / "s.dcm", {"column": drawn})
+        polygons = centroid_mm(read_structures(tmp_path / "s.dcm").rois[0])
+        voxels = read_rtstruct(tmp_path / "s.dcm", ct).mask(1)
+        assert polygons is not None
+        np.testing.assert_array_equal(np.unique(np.argwhere(voxels)[:, 2]), np.arange(planes[0], planes[-1] + 1))
+        assert np.linalg.norm(polygons - _centroid(voxels, ct)) <= 0.25 * 2.5
 
 
 def test_overlapping_structures_keep_their_voxels(tmp_path: Path) -> None:
