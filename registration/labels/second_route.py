@@ -1,8 +1,8 @@
 """Where labels lie, by a second route that shares no reader and no affine with the first.
 
-NIfTI and NRRD headers are parsed here by hand, with their voxels; DICOM SEG goes through highdicom, and contours are
-measured as polygons. What the first route (SimpleITK or pydicom, then the affine of `Volume`) makes of the same file
-must agree: a mistake in axes, sense, offset or order shows as millimetres.
+NIfTI, NRRD and MetaImage headers are parsed by hand, with their voxels; DICOM SEG goes through highdicom, and contours
+are measured as polygons. What the first route (SimpleITK or pydicom, then the affine of `Volume`) makes of the same
+file must agree: a mistake in axes, sense, offset or order shows as millimetres.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinematics.arrays import FloatArray
-from registration.labels import dicom_seg, rtstruct, seg_nrrd
+from registration.labels import dicom_seg, metaimage, rtstruct, seg_nrrd
 from registration.labels.label_set import LabelSet
 
 Centroids = dict[int, FloatArray]
@@ -32,6 +32,8 @@ _NRRD_TYPES = {
     ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"): "u2",
     ("int", "signed int", "int32", "int32_t"): "i4",
     ("uint", "unsigned int", "uint32", "uint32_t"): "u4",
+    ("longlong", "long long", "long long int", "signed long long", "int64", "int64_t"): "i8",
+    ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"): "u8",
     ("float",): "f4",
     ("double",): "f8",
 }
@@ -65,18 +67,16 @@ def centroids_mm(labels: LabelSet, numbers: Iterable[int]) -> tuple[str, Centroi
             return "frames placed by highdicom", _of_segmentation(path, wanted)
         if labels.kind == rtstruct.KIND:
             return "polygons of the contours", _of_contours(path, labels, wanted)
-        if labels.kind == seg_nrrd.KIND or name.endswith(".nrrd"):
-            route, found = "NRRD header parsed by hand", _of_nrrd(path, labels, wanted)
-        elif name.endswith((".nii", ".nii.gz")):
-            route, found = "NIfTI header parsed by hand", _of_nifti(path, wanted)
-        else:
-            route, found = "", {}
+        if labels.kind == seg_nrrd.KIND or name.endswith((".nrrd", ".nhdr")):
+            return "NRRD header parsed by hand", _of_nrrd(path, labels, wanted)
+        if name.endswith((".nii", ".nii.gz")):
+            return "NIfTI header parsed by hand", _of_nifti(path, wanted)
+        if name.endswith(metaimage.SUFFIXES):
+            return "MetaImage header parsed by hand", _of_metaimage(path, wanted)
     except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError, struct.error):
         # What this route cannot read it does not vouch for; the first route has said what is wrong with the file.
         return "no second reader", {}
-    if found or labels.kind == seg_nrrd.KIND:
-        return route, found
-    return "label statistics of SimpleITK", _of_statistics(path, wanted)
+    return "no second reader", {}
 
 
 def _of_segmentation(path: Path, wanted: list[int]) -> Centroids:
@@ -107,13 +107,9 @@ def _of_contours(path: Path, labels: LabelSet, wanted: list[int]) -> Centroids:
     return found
 
 
-def _of_statistics(path: Path, wanted: list[int]) -> Centroids:
-    import SimpleITK as sitk
-
-    statistics = sitk.LabelShapeStatisticsImageFilter()
-    statistics.ComputePerimeterOff()
-    statistics.Execute(sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkUInt16))
-    return {n: np.array(statistics.GetCentroid(n)) for n in wanted if statistics.HasLabel(n)}
+def _of_metaimage(path: Path, wanted: list[int]) -> Centroids:
+    found = metaimage.parsed(path)
+    return {} if found is None else _moments(lambda n: found[0] == n, wanted, found[1])
 
 
 def _of_nifti(path: Path, wanted: list[int]) -> Centroids:
@@ -161,25 +157,23 @@ def _rotation(b: float, c: float, d: float) -> FloatArray:
 def _of_nrrd(path: Path, labels: LabelSet, wanted: list[int]) -> Centroids:
     content = path.read_bytes()
     end = re.search(rb"\r?\n\r?\n", content)
-    if end is None:
-        return {}
     fields: dict[str, str] = {}
-    for line in content[: end.start()].decode("utf-8", errors="replace").splitlines()[1:]:
+    for line in content[: end.start() if end else None].decode("utf-8", errors="replace").splitlines()[1:]:
         key, _, value = line.partition(":=" if ":=" in line else ":")
         fields[key.strip().lower()] = value.strip()
     kind = next((t for words, t in _NRRD_TYPES.items() if fields.get("type", "").lower() in words), None)
     flips = _TO_LPS.get(fields.get("space", "").lower())
-    if kind is None or flips is None or "data file" in fields:
+    if kind is None or flips is None or fields.get("encoding", "").lower() not in {"raw", "gzip", "gz"}:
         return {}
-    body = content[end.end() :]
-    encoding = fields.get("encoding", "").lower()
-    if encoding in {"gzip", "gz"}:
-        body = _unzipped(body)
-    elif encoding != "raw":
+    detached = fields.get("data file", fields.get("datafile"))
+    if detached is None:
+        body = content[end.end() :] if end else b""
+    elif (path.parent / detached).is_file():
+        body = (path.parent / detached).read_bytes()
+    else:
         return {}
     sizes = [int(word) for word in fields["sizes"].split()]
-    order = ">" if fields.get("endian") == "big" else "<"
-    stored = np.frombuffer(body, order + kind, int(np.prod(sizes))).reshape(sizes, order="F")
+    stored = _stored(body, fields, np.dtype((">" if fields.get("endian", "").lower() == "big" else "<") + kind), sizes)
     directions = re.findall(r"none|\([^)]*\)", fields["space directions"])
     lists = [n for n, word in enumerate(directions) if word == "none"]
     stored = np.moveaxis(stored, lists[0], -1) if lists else stored[..., np.newaxis]
@@ -189,6 +183,18 @@ def _of_nrrd(path: Path, labels: LabelSet, wanted: list[int]) -> Centroids:
     affine[:3, 3] = _vector(fields["space origin"])
     found = _moments(_places(labels, stored, fields), wanted, affine)
     return {n: centroid * flips for n, centroid in found.items()}
+
+
+def _stored(body: bytes, fields: dict[str, str], kind: np.dtype[Any], sizes: list[int]) -> NDArray[Any]:
+    """Return an NRRD's voxels: lines are skipped as they are stored, bytes (-1: all but the last) once unpacked."""
+    for _ in range(int(fields.get("line skip", fields.get("lineskip", "0")))):
+        body = body[body.index(b"\n") + 1 :]
+    if fields["encoding"].lower() != "raw":
+        body = _unzipped(body)
+    count = int(np.prod(sizes))
+    skip = int(fields.get("byte skip", fields.get("byteskip", "0")))
+    first = len(body) - count * kind.itemsize if skip == -1 else skip
+    return np.frombuffer(body, kind, count, first).reshape(sizes, order="F")
 
 
 def _places(labels: LabelSet, stored: NDArray[Any], fields: dict[str, str]) -> Callable[[int], NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +65,19 @@ def _outline(number: int, k: int) -> np.ndarray | None:
     return np.array([(u0, v0, k), (u1, v0, k), (u1, v1, k), (u0, v1, k)], dtype=float)
 
 
-FORMS = ("l.nii.gz", "l.nii", "l.nrrd", "l.mha", "lps.seg.nrrd", "ras.seg.nrrd", "layers.seg.nrrd", "seg.dcm", "rt.dcm")
+FORMS = (
+    "l.nii.gz",
+    "l.nii",
+    "l.nrrd",
+    "l.nhdr",
+    "l.mha",
+    "l.mhd",
+    "lps.seg.nrrd",
+    "ras.seg.nrrd",
+    "layers.seg.nrrd",
+    "seg.dcm",
+    "rt.dcm",
+)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -96,6 +109,54 @@ def test_a_first_route_that_flips_an_axis_does_not_escape(tmp_path: Path, form: 
         else:
             _, second = centroids_mm(replace(found, layers=tuple(wrong)), first)
         assert min(np.linalg.norm(second[n] - first[n]) for n in second) > 0.3
+
+
+@pytest.mark.parametrize("form", ["l.nii.gz", "l.nrrd", "l.nhdr", "l.mha", "l.mhd", "lps.seg.nrrd"])
+def test_the_second_route_never_asks_the_first_one_s_reader(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SimpleITK is not asked for voxels, header or statistics: were it wrong, both routes would be."""
+    found = read_labels(_write(form, tmp_path, grid(25.0)), grid(25.0))
+
+    def asked(*_arguments: object, **_options: object) -> None:
+        pytest.fail("the second route reads with SimpleITK")
+
+    for name in ("ReadImage", "ImageFileReader", "LabelShapeStatisticsImageFilter"):
+        monkeypatch.setattr(sitk, name, asked)
+    route, second = centroids_mm(found, [1, 2])
+    assert "parsed by hand" in route and set(second) == {1, 2}
+
+
+def test_detached_and_shifted_voxels_are_found_by_hand(tmp_path: Path) -> None:
+    """Bytes and lines to skip, voxels at the end of the file, big-endian, uncompressed: as SimpleITK reads them."""
+    ct = grid(25.0)
+    voxels = _numbers().astype(">u2").tobytes(order="F")
+    for form, old, new, data in (
+        ("l.nhdr", "encoding: gzip", "encoding: raw\nendian: big\nbyte skip: 5", b"12345" + voxels),
+        ("l.nhdr", "encoding: gzip", "encoding: raw\nendian: big\nbyte skip: -1", b"1234567" + voxels),
+        ("l.nhdr", "encoding: gzip", "encoding: gzip\nendian: big\nline skip: 1", b"x\n" + gzip.compress(voxels)),
+        ("l.mhd", "CompressedData = True", "HeaderSize = 5", b"12345" + voxels),
+        ("l.mhd", "CompressedData = True", "HeaderSize = -1", b"1234567" + voxels),
+    ):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        path = _write(form, folder, ct)
+        text = "\n".join(
+            line
+            for line in path.read_text().splitlines()
+            if not line.startswith(("endian", "CompressedDataSize", "ElementDataFile", "data file"))
+        )
+        text = text.replace(old, new).replace("unsigned char", "unsigned short").replace("MET_UCHAR", "MET_USHORT")
+        text = text.replace("ByteOrderMSB = False", "ByteOrderMSB = True")
+        last = "data file: voxels\n\n" if form == "l.nhdr" else "ElementDataFile = voxels\n"
+        path.write_text(text.rstrip("\n") + "\n" + last)
+        (folder / "voxels").write_bytes(data)
+        found = read_labels(path, ct)
+        first = {n: m.centre_mm for n, m in moments(found.layers[0]).items()}
+        route, second = centroids_mm(found, first)
+        assert "by hand" in route and set(second) == {1, 2}, new
+        for number, centroid in second.items():
+            np.testing.assert_allclose(centroid, first[number], atol=1e-3)
 
 
 def test_a_nifti_with_a_quaternion_alone(tmp_path: Path) -> None:
@@ -130,4 +191,12 @@ def test_forms_without_a_second_reader_give_none(tmp_path: Path) -> None:
         content = path.read_bytes().replace(b"left-posterior-superior", b"LPS").replace(*(c.encode() for c in change))
         path.write_bytes(content)
         assert centroids_mm(labels, [1])[1] == {}
+    for change in ((b"ElementType = MET_UCHAR", b"ElementType = MET_NONE"), (b"NDims = 3", b"NDims = 4")):
+        path = _write("l.mha", tmp_path, grid())
+        labels = read_labels(path, grid())
+        path.write_bytes(path.read_bytes().replace(*change))
+        assert centroids_mm(labels, [1])[1] == {}
+    labels = read_labels(_write("l.mha", tmp_path, grid()), grid())
+    path.write_bytes(path.read_bytes().replace(b"Offset = ", b"Position = 1 2 3\nOffset = "))
+    assert centroids_mm(labels, [1])[1] == {}
     assert isinstance(found, LabelSet)
