@@ -1,8 +1,8 @@
 """Which measured point is which fiducial: unordered, some missing, some decoys, never a guess.
 
 An answer is accepted when it is the only one: no other motion explains as many points, nor nearly as many where chance
-could account for the difference; no single point could stand for another; the mirror image does not fit better; and
-chance alone would not bring a match of its size.
+could account for the difference; no single point could stand for another; the mirror image neither explains more
+points nor as many clearly better; and chance alone would not bring a match of its size.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ MINIMUM_HEIGHT_MM = 8.0
 """Matched points all of whose triangles are lower lie on a line: the rotation about it is free."""
 CHANCE_LIMIT = 0.01
 """Expected number of chance matches above which a match proves nothing."""
+MOST_POINTS = 200
+"""Of either set: twice what is asked for, and what takes about a second. More are a surface, not fiducials."""
+_MIRROR_BETTER = 9.0
+"""Squared residuals by which a mirror image of as many pairs must fit better, in units of the variance along an axis.
+Points in a plane fit both ways alike: at 9 no sound set is refused more often than once in 700, whatever its depth."""
 _FIRST_SHARE = 0.6
 """Matches of this share of the smaller set are looked for first, mirrored ones too; smaller ones only after that."""
 _SHOWN = 8
@@ -39,6 +44,7 @@ class CorrespondenceStatus(StrEnum):
     AMBIGUOUS = "ambiguous"
     MIRRORED = "mirrored"
     TOO_FEW = "too_few"
+    TOO_MANY = "too_many"
     NONE = "none"
 
 
@@ -97,6 +103,12 @@ def match(model_mm: Any, measured_mm: Any, *, tolerance_mm: float) -> Correspond
             CorrespondenceStatus.TOO_FEW,
             f"{len(model)} fiducials and {len(measured)} measured points: at least {MINIMUM_PAIRS} of each are needed",
         )
+    if max(len(model), len(measured)) > MOST_POINTS:
+        return _no(
+            CorrespondenceStatus.TOO_MANY,
+            f"{len(model)} fiducials and {len(measured)} measured points: {MOST_POINTS} of each at most can be told "
+            "apart in time: leave out what is no fiducial",
+        )
     return _Match(model, measured, tolerance_mm).judged()
 
 
@@ -134,10 +146,9 @@ class _Match:
         for least in self.levels:
             answers = self._answers(self.measured, least)
             size = len(answers[0].pairs) if answers else 0
-            larger = max(size + 1, least)
-            mirrored = self._answers(self.measured * _AXES, larger) if larger <= self.smaller else []
-            if mirrored and self.chance.matches(len(mirrored[0].pairs)) <= CHANCE_LIMIT:
-                return self._mirrored(mirrored[0], size, least)
+            mirrored = self._answers(self.measured * _AXES, max(size, least))
+            if mirrored and self._mirror_fits_better(mirrored[0], answers):
+                return self._mirrored(mirrored[0], answers, least)
             if answers and self._least_rival(size) >= least:
                 break
         if not answers:
@@ -166,6 +177,16 @@ class _Match:
             self.chance.matches(size),
         )
 
+    def _mirror_fits_better(self, mirror: Answer, answers: list[Answer]) -> bool:
+        """Tell whether more pairs, or as many clearly better, fit mirrored, and not by chance."""
+        if self.chance.matches(len(mirror.pairs)) > CHANCE_LIMIT:
+            return False
+        if not answers or len(mirror.pairs) > len(answers[0].pairs):
+            return True
+        variance_mm2 = (self.tolerance_mm / 4.0) ** 2 / 3.0
+        better_mm2 = float(np.sum(answers[0].residuals_mm ** 2) - np.sum(mirror.residuals_mm**2))
+        return better_mm2 > _MIRROR_BETTER * variance_mm2
+
     def _least_rival(self, size: int) -> int:
         """Return the size from which another answer competes: chance could have given the best one the rest."""
         least = size
@@ -191,8 +212,10 @@ class _Match:
         residuals = np.linalg.norm(self.model[i] @ rotation.T + translation - measured[j], axis=1)
         return Answer(pairs, read_only(residuals))
 
-    def _mirrored(self, mirror: Answer, size: int, least: int) -> Correspondence:
-        best = f"{size} pairs at most" if size else f"fewer than {least}"
+    def _mirrored(self, mirror: Answer, answers: list[Answer], least: int) -> Correspondence:
+        best = f"fewer than {least}"
+        if answers:
+            best = f"{len(answers[0].pairs)} pairs at most with {answers[0].rms_mm:.3f} mm rms"
         reason = (
             f"the measured points fit mirrored: {len(mirror.pairs)} of {len(self.model)} fiducials with "
             f"{mirror.rms_mm:.3f} mm rms as a mirror image ({_named(mirror.pairs)}), and {best} as they are: check "
