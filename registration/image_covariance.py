@@ -13,10 +13,12 @@ from registration.images.volume import Volume
 _SMOOTHED_MM = 1.0
 _BINS = 40
 _STEP_MM = 0.5
-_BLOCK_MM = 20.0
+_BLOCK_MM = 30.0
 """What a match leaves over hangs together so far: texture and contrast that is gone over some millimetres, streaks of
-needles over centimetres (smaller blocks foretell too little beside needles; benchmarks/registration_ct_to_ct.py)."""
-_FEWEST_BLOCKS = 24
+needles over centimetres. Smaller blocks foretell too little beside needles: set on the seeds 400 to 405 of three
+images, shown on others (benchmarks/registration_ct_to_ct.py)."""
+_FEWEST_BLOCKS = 12
+"""Six numbers are fitted: with fewer, what is left says next to nothing of the spread."""
 _LEAST_INFORMATION = 0.01
 """Of the slopes seen, the share that both images hold, in the weakest direction."""
 _MOST_VOXELS = 200_000
@@ -28,7 +30,7 @@ def match_covariance(
     """Return the 6 × 6 covariance (t [mm], ω [rad]) of a match about `centre_mm`; None where it cannot be told.
 
     The intensities of the moving image are explained by those of the fixed one (their mean in each of 40 bins); what
-    is left over, times its change under a small motion, is summed in blocks of 20 mm, which are taken for
+    is left over, times its change under a small motion, is summed in blocks of 30 mm, which are taken for
     independent. The spread of the blocks' sums gives the covariance (a sandwich estimate).
 
     Args:
@@ -45,10 +47,6 @@ def match_covariance(
     chosen = np.argwhere(mask.voxels > 0)
     chosen = chosen[:: max(1, len(chosen) // _MOST_VOXELS)]
     places = fixed.points_mm(chosen)
-    blocks = np.unique(np.floor(places / _BLOCK_MM).astype(int), axis=0, return_inverse=True)[1].ravel()
-    count = int(blocks.max()) + 1 if len(chosen) else 0
-    if count < _FEWEST_BLOCKS:
-        return None
     target = T_moving_fixed.points(places)
     smooth, ground = _smoothed(moving), _smoothed(fixed)
     seen = _at(moving, smooth, target)
@@ -73,10 +71,31 @@ def match_covariance(
     scaled = information / np.outer(scale, scale)
     if np.linalg.eigvalsh(scaled)[0] < _LEAST_INFORMATION:
         return None
-    sums = np.stack([np.bincount(blocks, seen_jacobian[:, k] * left, minlength=count) for k in range(6)], axis=1)
     inverse = np.linalg.inv(scaled) / np.outer(scale, scale)
-    covariance = inverse @ (sums.T @ sums) @ inverse * (count / (count - 6.0))
+    at_mm = places - T_moving_fixed.inverse().points(centre_mm)
+    covariance = _spread(at_mm, seen_jacobian * left[:, None], inverse)
+    if covariance is None:
+        return None
     return read_only(0.5 * (covariance + covariance.T))
+
+
+def _spread(at_mm: FloatArray, scores: FloatArray, inverse: FloatArray) -> FloatArray | None:
+    """Return the spread of the motion, 6 × 6, by blocks of voxels at `at_mm` about the centre; None: too few blocks.
+
+    Where the blocks' borders lie is arbitrary, so the mean over eight grids, half a block apart, is taken. They start
+    at the centre, not at the scanner's origin: where the patient lies must not matter.
+    """
+    halves, cell = np.unique(np.floor(2.0 * at_mm / _BLOCK_MM).astype(int), axis=0, return_inverse=True)
+    sums = np.stack([np.bincount(cell.ravel(), scores[:, k], minlength=len(halves)) for k in range(6)], axis=1)
+    total = np.zeros((6, 6))
+    for offset in np.ndindex(2, 2, 2):
+        blocks = np.unique((halves + offset) // 2, axis=0, return_inverse=True)[1].ravel()
+        count = int(blocks.max()) + 1 if len(blocks) else 0
+        if count < _FEWEST_BLOCKS:
+            return None
+        pulls = np.stack([np.bincount(blocks, sums[:, k], minlength=count) for k in range(6)], axis=1) @ inverse
+        total += pulls.T @ pulls * (count / (count - 6.0))
+    return total / 8.0
 
 
 def _smoothed(volume: Volume) -> FloatArray:

@@ -111,7 +111,7 @@ def refine(
         return _no(
             T_plan_check_start,
             ImageMatchStatus.NO_CONTRAST,
-            "the image round the tumour does not hold the match in every direction",
+            "the image round the tumour does not hold the match in every direction, or too little of it is in view",
         )
     return ImageMatch(refined, ImageMatchStatus.OK, shift, turn, covariance, ())
 

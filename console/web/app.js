@@ -105,6 +105,14 @@ function plan(value, verdict) {
       [{ cells: ["tumour", fixed(c.tumour_percent), fixed(seen.tumour_percent)] }, { cells: ["tumour + margin", fixed(c.with_margin_percent), fixed(seen.with_margin_percent)] }])];
 }
 
+function scans(value) {
+  const r = value && value.registration;
+  if (!r) return null;
+  return [make("h3", {}, "Check CT to planning CT"), reasons(value.reasons),
+    table(["measured by", "fiducials", "residual mm", "error 95 % tumour mm", "image differs there mm", "its error 95 % mm"],
+      [{ cells: [r.used, r.fiducials_used, fixed(r.fiducial_fre_mm, 2), fixed(r.fiducial_tre_p95_mm, 2), fixed(r.image_difference_mm, 2), fixed(r.image_p95_mm, 2)] }])];
+}
+
 function verdict(value) {
   if (!value) return null;
   const rank = (c) => (c.passed ? 2 : c.severity === "hard" ? 0 : 1);
@@ -123,7 +131,7 @@ function showRun(run) {
     make("div", { class: `outcome ${run.outcome.replace(" ", "-")}` }, WORDS[run.outcome]),
     steps(run), nextAction(run) || "",
     ...(report ? [make("p", { class: "links" }, make("a", { href: `${base}/report.html`, target: "_blank" }, "Open the report"), run.has_pdf ? make("a", { href: `${base}/report.pdf`, target: "_blank" }, "PDF") : null)] : []),
-    ...[registration(run.registration), plan(run.plan, run.verdict), verdict(run.verdict)].filter(Boolean).flat().filter(Boolean));
+    ...[registration(run.registration), plan(run.plan, run.verdict), scans(run.placement), verdict(run.verdict)].filter(Boolean).flat().filter(Boolean));
 }
 
 async function refresh() {

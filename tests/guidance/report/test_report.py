@@ -46,6 +46,18 @@ def test_the_page_shows_the_figures_of_the_values(page: str) -> None:
         assert text in page, text
 
 
+def test_the_page_says_what_the_needles_were_measured_by(page: str, full_run: ReportInputs, arm: ShapeOf) -> None:
+    """The registration that was used is named, whether or not the image gave an answer."""
+    assert "differs by 0.30 mm there" in page and "The needles were measured by the fiducials;" in page
+    assert full_run.placement is not None
+    silent = full_run.placement.registration.model_copy(
+        update={"image_difference_mm": None, "image_p95_mm": None, "image_covariance": None}
+    )
+    placement = full_run.placement.model_copy(update={"registration": silent})
+    alone = render(replace(full_run, placement=placement), arm)
+    assert "could not confirm them. The needles were measured by the fiducials;" in alone
+
+
 def test_the_case_section_says_who_may_be_treated(page: str, full_run: ReportInputs, arm: ShapeOf) -> None:
     """Each answer is listed; what stands against the treatment is a warning or a refusal, in so many words."""
     assert "nothing stands against the treatment" in page and "<td>metal in zone</td><td>no</td>" in page
