@@ -106,8 +106,8 @@ def match(model_mm: Any, measured_mm: Any, *, tolerance_mm: float) -> Correspond
     if max(len(model), len(measured)) > MOST_POINTS:
         return _no(
             CorrespondenceStatus.TOO_MANY,
-            f"{len(model)} fiducials and {len(measured)} measured points: {MOST_POINTS} of each at most can be told apart "
-            "in time: leave out what is no fiducial",
+            f"{len(model)} fiducials and {len(measured)} measured points: {MOST_POINTS} of each at most can be told "
+            "apart in time: leave out what is no fiducial",
         )
     return _Match(model, measured, tolerance_mm).judged()
 
@@ -184,7 +184,7 @@ class _Match:
         if not answers or len(mirror.pairs) > len(answers[0].pairs):
             return True
         variance_mm2 = (self.tolerance_mm / 4.0) ** 2 / 3.0
-        better_mm2 = float(np.sum(answers[0].residuals_mm**2) - np.sum(mirror.residuals_mm**2))
+        better_mm2 = float(np.sum(answers[0].residuals_mm ** 2) - np.sum(mirror.residuals_mm**2))
         return better_mm2 > _MIRROR_BETTER * variance_mm2
 
     def _least_rival(self, size: int) -> int:
