@@ -402,3 +402,38 @@ def test_errors_that_leave_no_telling_apart_are_refused() -> None:
     assert _register(LAYOUT, budget=ErrorBudget(fiducial_ct_rms_mm=most - 0.02), limit=20.0).T_robot_ct is not None
     with pytest.raises(RefusedError, match=r"2\.51 mm rms in a pair, .* 10\.0 mm would .* limit 10 mm"):
         _register(LAYOUT, budget=ErrorBudget(fiducial_ct_rms_mm=most + 0.01), limit=20.0)
+
+
+def test_the_localisation_error_is_told_along_the_axes_of_the_ct() -> None:
+    """Errors along the CT's z alone, which is the robot's y: found on the third axis, and in the right size."""
+    more = np.vstack([LAYOUT, [[60, -100, 30], [-25, -80, 85], [30, -70, -80], [-90, -20, 20], [0, -60, 10]]])
+    seen = more + np.random.default_rng(2).normal(0.0, 1.0, more.shape) * (0.05, 0.05, 0.4)
+    found = _register(seen, spheres=_spheres(more))
+    assert found.fle_mm is not None
+    x, y, z = (a.estimate for a in found.fle_mm.axes)
+    assert max(x, y) < 0.15 < 0.25 < z < 0.6
+
+
+def test_a_tip_that_is_turned_between_touches_explains_residuals() -> None:
+    """A stated tip error of 1 mm, another way in each touch: no alarm, though without it there would be one."""
+    rng = np.random.default_rng(9)
+    alarms = 0
+    for _ in range(12):
+        stood = Rotation.random(6, random_state=rng).as_matrix()
+        in_tracker = stood @ rng.normal(0.0, 0.6, 3)
+        seen = LAYOUT + in_tracker @ (T_ROBOT_CT.inverse() @ T_ROBOT_TRACKER).rotation.T
+        found = _register(seen, measured=MeasuredErrors(tip=TipSpread(0.36 * np.eye(3), stood)), limit=5.0)
+        alarms += not found.accepted
+        assert found.fre_expected_mm is not None and found.fre_expected_mm > 0.5
+    assert alarms == 0
+
+
+def test_a_fiducial_that_moved_is_not_what_would_help() -> None:
+    """Left out for it stands elsewhere: it is no place to be seen at; one that is merely hidden is."""
+    seven = np.vstack([LAYOUT, [[60.0, -100, 40]]])
+    seen = LAYOUT.copy()
+    seen[4] += 7.0 * np.array([0.6, -0.8, 0.0])
+    hidden = _register(seen, spheres=_spheres(seven), limit=0.5).next_marker
+    assert hidden is not None and hidden.fiducial == "F7"
+    alone = _register(seen, limit=0.5)
+    assert alone.fiducials[4].leave_one_out_mm is not None and alone.next_marker is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from kinematics.errors import InvalidInputError
-from registration.correspondence import match
+from registration.correspondence import MOST_POINTS, match
 
 LAYOUT = np.array(
     [[110, 20, -30], [60, -90, 10], [-20, -130, 45], [-70, -100, -60], [95, -40, 80], [10, -125, -20], [-95, -60, 15],
@@ -149,6 +149,48 @@ def test_the_mirror_image_is_called_mirrored() -> None:
     assert (found.status, found.pairs) == ("mirrored", ())
     assert found.rival is not None and found.rival.pairs == tuple((n + 1, n) for n in range(8))
     assert "mirrored: 8 of 9 fiducials" in found.reasons[0] and "check left and right" in found.reasons[0]
+
+
+@pytest.mark.parametrize("depth_mm", [2.0, 4.0, 30.0])
+def test_a_nearly_flat_set_that_fits_mirrored_clearly_better_is_called_mirrored(depth_mm: float) -> None:
+    """As many pairs either way: the residuals tell, also where all are within the tolerance."""
+    rng = np.random.default_rng(12)
+    for seed in range(12):
+        model = rng.uniform(-1.0, 1.0, (9, 3)) * (100.0, 150.0, depth_mm)
+        seen = model + rng.normal(0.0, 0.23, model.shape)
+        found = match(model, _moved(seen * (-1, 1, 1), seed), tolerance_mm=1.56)
+        assert found.status == "mirrored" and found.rival is not None and len(found.rival.pairs) == 9
+        assert f"with {found.rival.rms_mm:.3f} mm rms as a mirror image" in found.reasons[0]
+        assert match(model, _moved(seen, seed), tolerance_mm=1.56).status == "ok"
+
+
+def test_a_flat_set_is_not_called_mirrored() -> None:
+    """In a plane both fit alike, and as often the mirror image by a little: no reason to refuse."""
+    rng = np.random.default_rng(13)
+    for depth_mm in (0.0, 0.5):
+        for seed in range(40):
+            model = rng.uniform(-1.0, 1.0, (9, 3)) * (100.0, 150.0, depth_mm)
+            seen = model + rng.normal(0.0, 0.23, model.shape)
+            assert match(model, _moved(seen, seed), tolerance_mm=1.56).status == "ok"
+
+
+def test_too_many_points_are_refused_at_once() -> None:
+    """200 of each are matched; one more is said to be too many, with the limit."""
+    many = np.random.default_rng(14).uniform(-200.0, 200.0, (MOST_POINTS + 1, 3))
+    assert match(LAYOUT, np.concatenate([LAYOUT, many[: MOST_POINTS - 9]]), tolerance_mm=1.5).status == "ok"
+    begun = time.perf_counter()
+    for model, seen in ((many, LAYOUT), (LAYOUT, many)):
+        found = match(model, seen, tolerance_mm=1.5)
+        assert (found.status, found.pairs) == ("too_many", ()) and "200 of each at most" in found.reasons[0]
+    assert time.perf_counter() - begun < 0.2
+
+
+@pytest.mark.parametrize("off_mm", [1.6, 1.8])
+def test_a_twin_farther_off_than_the_tolerance_competes_where_the_fit_gives_way(off_mm: float) -> None:
+    """The fit goes halfway to meet it: within the tolerance then, though it was beyond at first."""
+    twin = LAYOUT[3] + off_mm * np.array([0.6, 0.0, 0.8])
+    found = match(LAYOUT[:6], np.concatenate([LAYOUT[:6], twin[None]]), tolerance_mm=1.5)
+    assert found.status == "ambiguous" and "F4–P4 could as well be F4–P7" in found.reasons[0]
 
 
 def test_a_point_reported_twice_is_named() -> None:

@@ -70,6 +70,19 @@ def test_the_covariance_covers_the_error(scanner: Scanner) -> None:
     assert np.mean(np.array(squares) < chi2.ppf(0.95, 3)) > 0.8
 
 
+@pytest.mark.parametrize(("scanner", "hounsfield"), [(THICK, 8000.0), (Scanner((0.7, 0.7, 1.0)), 12000.0)])
+def test_a_sphere_that_saturates_the_scale_is_as_unsure_as_it_says(scanner: Scanner, hounsfield: float) -> None:
+    """Where the scale cuts it off the centroid is off by more than noise: the covariance holds that."""
+    squares = []
+    for seed in range(3):
+        true, found = _scan(scanner, 40 + seed, hounsfield=hounsfield)
+        for sphere, error in zip(found, _errors(true, found), strict=True):
+            squares.append(error @ np.linalg.solve(sphere.covariance_mm2, error))
+    assert len(squares) == 27
+    assert 0.05 < np.mean(squares) / 3.0 < 1.3
+    assert np.mean(np.array(squares) < chi2.ppf(0.95, 3)) > 0.9
+
+
 def test_skin_a_millimetre_from_the_sphere_shifts_it_little_and_widens_its_covariance() -> None:
     """A tight fold: within 0.1 mm still, and the covariance says that it is less sure than off the skin."""
     true, close = _scan(THICK, 7, standoff_mm=3.0)

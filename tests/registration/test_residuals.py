@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from scipy.stats import kstest
+from scipy.stats import chi2, kstest
 
 from kinematics.errors import InvalidInputError
 from registration import rigid
@@ -202,3 +202,37 @@ def test_residuals_of_other_points_are_refused() -> None:
     """One vector per fiducial."""
     with pytest.raises(InvalidInputError, match="one residual vector per fiducial"):
         examine(np.zeros((5, 3)), LAYOUT, _equal(0.2))
+
+
+def test_one_rare_fiducial_among_many_is_no_alarm() -> None:
+    """A chance of 0.0005 for one of six is 0.003 for the rarest of six: sound; of 0.0001, an alarm that names it."""
+    spread = _equal(0.2)
+    sound = examine(np.zeros((6, 3)), LAYOUT, spread).left_out[2]
+    assert sound is not None
+    way = np.array([0.6, 0.0, 0.8])
+    unit = way / np.sqrt(way @ np.linalg.solve(sound.covariance_mm2, way))
+    for chance, alarm in ((RARE / 2.0, False), (RARE / 10.0, True)):
+        errors = np.zeros((6, 3))
+        errors[2] = unit * np.sqrt(chi2.isf(chance, 3))
+        test = _seen(errors, LAYOUT, spread)
+        one = test.left_out[2]
+        assert one is not None and one.chance == pytest.approx(chance, rel=1e-6)
+        assert test.misfit_chance > 10.0 * RARE and test.alarm == alarm and test.suspects == ((2,) if alarm else ())
+
+
+def test_fiducials_whose_likelihoods_differ_less_than_twenty_times_are_all_suspects() -> None:
+    """Twenty times is a square of 6 less: one a little nearer is still named, one farther behind is not."""
+    spread, between = _equal(0.2, 4), 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        errors = rng.normal(0.0, 0.2, (4, 3))
+        errors[1] += 0.8 * rng.normal(size=3)
+        test = _seen(errors, LAYOUT[:4], spread)
+        if not test.suspects:
+            continue
+        squares = np.array([one.square for one in test.left_out if one is not None])
+        assert len(squares) == 4
+        behind = squares.max() - squares
+        assert set(test.suspects) == set(np.flatnonzero(behind < 2.0 * np.log(20.0)))
+        between += int(((behind > 1.0) & (behind < 5.0)).any())
+    assert between >= 3
