@@ -42,7 +42,8 @@ from registration.images.volume import Volume, read_image
 from sim.cache import case_folder
 from sim.phantom import make_phantom
 
-ASKED_MM = 0.5
+ASKED_MM, ASKED_OF = 0.5, "lidc"
+"""The error is asked for on the real case; of the other images it is shown, and the calibration is asked."""
 SLOWEST_S = 5.0
 """Median of the matches, on the machine that is named."""
 CALIBRATED = (0.5, 2.0)
@@ -199,11 +200,11 @@ def main() -> int:
             fine = False
             continue
         rms, square = float(np.sqrt(np.mean(np.square(errors)))), float(np.mean(squares))
-        good = rms <= ASKED_MM and refused == 0 and np.median(seconds) <= SLOWEST_S
+        good = (rms <= ASKED_MM or name != ASKED_OF) and refused == 0 and np.median(seconds) <= SLOWEST_S
         good &= CALIBRATED[0] <= square <= CALIBRATED[1] and np.mean(held) >= fewest
         fine &= bool(good) or arguments.own_noise
         print(
-            f"rms {rms:.3f} mm (asked {ASKED_MM}), worst {max(errors):.3f}; foretold 95 % {np.median(predicted):.3f} "
+            f"rms {rms:.3f} mm ({f'asked {ASKED_MM}' if name == ASKED_OF else 'shown'}), worst {max(errors):.3f}; foretold 95 % {np.median(predicted):.3f} "
             f"mm, holds {100 * np.mean(held):.0f} % (at least {100 * fewest:.0f}); e'C^-1e/6 {square:.2f} "
             f"({CALIBRATED[0]:g} to {CALIBRATED[1]:g}); refused {refused}; {np.median(seconds):.1f} s each (at most "
             f"{SLOWEST_S:g}), {np.median(busy):.1f} s of a processor"
