@@ -200,11 +200,12 @@ def main() -> int:
             fine = False
             continue
         rms, square = float(np.sqrt(np.mean(np.square(errors)))), float(np.mean(squares))
+        asked = f"asked {ASKED_MM}" if name == ASKED_OF else "shown"
         good = (rms <= ASKED_MM or name != ASKED_OF) and refused == 0 and np.median(seconds) <= SLOWEST_S
         good &= CALIBRATED[0] <= square <= CALIBRATED[1] and np.mean(held) >= fewest
         fine &= bool(good) or arguments.own_noise
         print(
-            f"rms {rms:.3f} mm ({f'asked {ASKED_MM}' if name == ASKED_OF else 'shown'}), worst {max(errors):.3f}; foretold 95 % {np.median(predicted):.3f} "
+            f"rms {rms:.3f} mm ({asked}), worst {max(errors):.3f}; foretold 95 % {np.median(predicted):.3f} "
             f"mm, holds {100 * np.mean(held):.0f} % (at least {100 * fewest:.0f}); e'C^-1e/6 {square:.2f} "
             f"({CALIBRATED[0]:g} to {CALIBRATED[1]:g}); refused {refused}; {np.median(seconds):.1f} s each (at most "
             f"{SLOWEST_S:g}), {np.median(busy):.1f} s of a processor"
