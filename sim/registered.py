@@ -63,3 +63,29 @@ def scene_of(
     if watched.state is not WatchState.OK:
         raise RefusedError("register", watched.reasons)
     return scene
+
+
+def load_scene(path: Path, registration: Registration) -> TrackedScene:
+    """Return the scene that was kept with a registration.
+
+    Raises:
+        RefusedError: There is none, or it belongs to another registration.
+    """
+    if not path.exists():
+        raise RefusedError(
+            "execute",
+            (
+                f"the registration was made without the body '{REFERENCE}' on the table in view, so a motion of the "
+                "patient would not show: register again with it in view",
+            ),
+        )
+    scene = TrackedScene.load(path)
+    if scene.registration_sha256 != registration.sha256():
+        raise RefusedError(
+            "execute",
+            (
+                "what the tracker saw belongs to another registration than the one that was saved (a registration "
+                "that was broken off): register again",
+            ),
+        )
+    return scene

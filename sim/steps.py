@@ -40,10 +40,10 @@ from registration.images.volume import Volume, read_image, write_image
 from registration.registration import Registration
 from registration.surface.agreement import with_skin
 from registration.surface.skin import skin_surface
-from registration.tracking.port import REFERENCE, TrackerSample
+from registration.tracking.port import TrackerSample
 from registration.tracking.scene import TrackedScene
 from sim.beside_truth import with_truth
-from sim.registered import save_markups, scene_of
+from sim.registered import load_scene, save_markups, scene_of
 from sim.registration_inputs import RegistrationInputs, refuse_turned
 from sim.run_folder import RunFolder, RunSettings
 from sim.scanner import check_scan, planning_scan
@@ -55,8 +55,7 @@ Progress = Callable[[str, float], None]
 # One independent stream of random numbers per source, so that no step's draws depend on another's.
 PLANNING_SCAN_STREAM = 101
 CHECK_SCAN_STREAM = 102
-LOOK_S = 0.05
-"""Between two looks of the tracker."""
+LOOK_S = 0.05  # between two looks of the tracker
 
 
 def _quiet(_stage: str, _fraction: float) -> None:
@@ -228,29 +227,8 @@ class SimulatedProcedure:
 
     @property
     def scene(self) -> TrackedScene:
-        """What the tracker saw at registration.
-
-        Raises:
-            RefusedError: It showed no body on the table, or the scene belongs to another registration.
-        """
-        if not self.folder.scene.exists():
-            raise RefusedError(
-                "execute",
-                (
-                    f"the registration was made without the body '{REFERENCE}' on the table in view, so a motion of "
-                    "the patient would not show: register again with it in view",
-                ),
-            )
-        scene = TrackedScene.load(self.folder.scene)
-        if scene.registration_sha256 != self.registration.sha256():
-            raise RefusedError(
-                "execute",
-                (
-                    "what the tracker saw belongs to another registration than the one that was saved (a registration "
-                    "that was broken off): register again",
-                ),
-            )
-        return scene
+        """What the tracker saw at registration. Raises what `load_scene` refuses."""
+        return load_scene(self.folder.scene, self.registration)
 
     def plan(self) -> Plan:
         """Search for an array; save `plan.json`, whether there is a plan or the reasons why there is none.
