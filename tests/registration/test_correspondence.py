@@ -151,7 +151,7 @@ def test_the_mirror_image_is_called_mirrored() -> None:
     assert "mirrored: 8 of 9 fiducials" in found.reasons[0] and "check left and right" in found.reasons[0]
 
 
-@pytest.mark.parametrize("depth_mm", [2.0, 4.0, 30.0])
+@pytest.mark.parametrize("depth_mm", [1.2, 2.0, 4.0, 30.0])
 def test_a_nearly_flat_set_that_fits_mirrored_clearly_better_is_called_mirrored(depth_mm: float) -> None:
     """As many pairs either way: the residuals tell, also where all are within the tolerance."""
     rng = np.random.default_rng(12)
