@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
+from registration.images.dicom_folder import broken
 from registration.images.volume import Volume
 from registration.labels.label_set import LARGEST_LABEL, LabelSet, Packer, Reach
 
@@ -90,11 +91,10 @@ def read_dicom_seg(path: Path) -> LabelSet:
 
 def _load(path: Path) -> Any:
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
     try:
         data = pydicom.dcmread(path)
-    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, NotImplementedError) as error:
+    except broken() as error:
         raise _damaged(path, error) from error
     if str(data.get("SOPClassUID", "")) not in SOP_CLASSES:
         raise InvalidInputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kinematics.errors import InvalidInputError
+from registration.images.dicom_folder import broken
 from registration.images.volume import Volume
 from registration.labels import dicom_seg, rtstruct
 from registration.labels.label_image import read_label_image
@@ -66,7 +67,7 @@ def _sop_class(file: Path) -> str | None:
 
     try:
         return str(pydicom.dcmread(file, specific_tags=["SOPClassUID"], stop_before_pixels=True).get("SOPClassUID", ""))
-    except (OSError, EOFError, ValueError, KeyError, NotImplementedError) as error:
+    except broken() as error:
         raise InvalidInputError(
             f"a DICOM file is damaged or truncated ({type(error).__name__})",
             file=str(file),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
+from registration.images.dicom_folder import broken
 from registration.images.volume import Volume
 from registration.labels.contours import area_and_moment, enclosed
 from registration.labels.label_set import LARGEST_LABEL, LabelSet, Mask, Packer, Reach
@@ -99,7 +100,6 @@ def read_rtstruct(path: Path, ct: Volume) -> LabelSet:
 def read_structures(path: Path) -> StructureSet:
     """Read names and contours. Raises InvalidInputError as `read_rtstruct`, but for what concerns the CT."""
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
     try:
         data = pydicom.dcmread(path)
@@ -113,7 +113,7 @@ def read_structures(path: Path) -> StructureSet:
         return _structures(data, str(path))
     except InvalidInputError:
         raise
-    except (InvalidDicomError, OSError, EOFError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except broken() as error:
         raise InvalidInputError(
             f"the structure set is damaged or truncated ({type(error).__name__}: {error})",
             file=str(path),
