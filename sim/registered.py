@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from guidance.procedure.ports import Clock
+from guidance.procedure.reference import PERIOD_S, settled
 from kinematics.errors import RefusedError
 from kinematics.frames import Transform
 from registration.markups_json import write_markups
@@ -14,7 +16,7 @@ from registration.named_points import NamedPoints
 from registration.registration import Registration
 from registration.tracking.port import REFERENCE, TrackerSample
 from registration.tracking.scene import TrackedScene
-from registration.tracking.watch import SceneWatch, WatchState
+from registration.tracking.watch import SceneWatch, Watched, WatchState
 
 
 def save_markups(registration: Registration, path: Path) -> None:
@@ -25,20 +27,18 @@ def save_markups(registration: Registration, path: Path) -> None:
     write_markups(path, NamedPoints(tuple(f.id for f in found), centres, "ct"), said)
 
 
-LOOKS = 8
-"""A motion is believed after some looks only: one sample's noise reaches its limit once in a while."""
-
-
 def scene_of(
     tracked: TrackerSample,
     registration: Registration,
     T_robot_tracker: Transform,
     T_robot_arm: Transform,
     newer: Callable[[], TrackerSample],
+    clock: Clock,
 ) -> TrackedScene | None:
     """Return what the tracker saw at registration; None where it shows no body on the table.
 
-    Robot, table and patient are looked at again until all is well or a motion is confirmed.
+    Robot, table and patient are looked at again until all is well or a motion is confirmed: the noise of one sample
+    reaches the limit once in a while.
 
     Args:
         tracked: The sample that was registered.
@@ -46,6 +46,7 @@ def scene_of(
         T_robot_tracker: The calibration that it used.
         T_robot_arm: Where the encoders put the body on the flange.
         newer: Returns the next sample; asked only where the first one is not well by itself.
+        clock: The suite's.
 
     Raises:
         RefusedError: Robot and tracker do not stand as they were calibrated, or too few fiducials are seen.
@@ -53,13 +54,13 @@ def scene_of(
     if tracked.body(REFERENCE).T is None:
         return None
     scene = TrackedScene.of(tracked, registration, T_robot_tracker)
-    watch = SceneWatch(scene)
-    watched = watch.look(tracked, tracked.time_s, T_robot_arm, still=True)
-    for _ in range(LOOKS):
-        if watched.state is WatchState.OK or watched.confirmed:
-            break
-        tracked = newer()
-        watched = watch.look(tracked, tracked.time_s, T_robot_arm, still=True)
+    watch, first = SceneWatch(scene), iter([tracked])
+
+    def look() -> Watched:
+        sample = next(first, None) or newer()
+        return watch.look(sample, sample.time_s, T_robot_arm, still=True)
+
+    watched = settled(look, clock.now_s, lambda: clock.wait_s(PERIOD_S))
     if watched.state is not WatchState.OK:
         raise RefusedError("register", watched.reasons)
     return scene

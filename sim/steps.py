@@ -40,7 +40,6 @@ from registration.images.volume import Volume, read_image, write_image
 from registration.registration import Registration
 from registration.surface.agreement import with_skin
 from registration.surface.skin import skin_surface
-from registration.tracking.port import TrackerSample
 from registration.tracking.scene import TrackedScene
 from sim.beside_truth import with_truth
 from sim.registered import load_scene, save_markups, scene_of
@@ -55,7 +54,6 @@ Progress = Callable[[str, float], None]
 # One independent stream of random numbers per source, so that no step's draws depend on another's.
 PLANNING_SCAN_STREAM = 101
 CHECK_SCAN_STREAM = 102
-LOOK_S = 0.05  # between two looks of the tracker
 
 
 def _quiet(_stage: str, _fraction: float) -> None:
@@ -204,12 +202,8 @@ class SimulatedProcedure:
             if given.skin_scan is not None:
                 skin = skin_surface(self.case.ct, self.case.body)
                 registration = with_skin(registration, skin, given.skin_scan, T_robot_tracker)
-
-            def newer() -> TrackerSample:
-                self.suite.clock.wait_s(LOOK_S)
-                return tracker.sample()
-
-            scene = scene_of(tracked, registration, T_robot_tracker, self.suite.T_robot_arm_by_encoders(), newer)
+            T_robot_arm, clock = self.suite.T_robot_arm_by_encoders(), self.suite.clock
+            scene = scene_of(tracked, registration, T_robot_tracker, T_robot_arm, tracker.sample, clock)
             # The registration last: whatever fails before leaves the older one, and a scene that is not its own.
             self.folder.scene.unlink(missing_ok=True)
             if scene is not None:
