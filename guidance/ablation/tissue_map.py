@@ -22,30 +22,27 @@ UNKNOWN = -1
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _sigma(kind: Any, table: Any, field: Any, out: Any) -> int:
+def _sigma(kind: Any, resting: Any, permeabilised: Any, first: Any, per_v_per_cm: Any, field: Any, out: Any) -> int:
     """Write σ [S/m] of every cell; return how many fields [V/cm] are no sizes: negative, or no numbers.
+
+    Without branches: they would be taken as tissues and fields come, which costs four times the arithmetic.
 
     Args:
         kind: Row of each cell, flat.
-        table: See `TissueMap`.
+        resting: By row, as are the next three.
+        permeabilised: See `resting`.
+        first: Where the ramp begins.
+        per_v_per_cm: One over the ramp's width; 0 where σ is constant.
         field: |E|, flat.
         out: Flat, written.
     """
     wrong = 0
     for c in range(kind.shape[0]):
         row = kind[c]
-        resting, permeabilised = table[row, 0], table[row, 1]
-        first, last = table[row, 2], table[row, 3]
         size = np.float64(field[c])
-        if not size >= 0.0:
-            wrong += 1
-        # A constant row has its ramp at infinity, so that no field reaches it.
-        if size <= first:
-            out[c] = resting
-        elif size >= last:
-            out[c] = permeabilised
-        else:
-            out[c] = resting + (permeabilised - resting) * ((size - first) / (last - first))
+        wrong += not size >= 0.0
+        part = min(max((size - first[row]) * per_v_per_cm[row], 0.0), 1.0)
+        out[c] = (1.0 - part) * resting[row] + part * permeabilised[row]
     return wrong
 
 
@@ -116,8 +113,20 @@ class TissueMap:
             raise InvalidInputError(
                 "the field is not on the grid of the tissue map", value=field_v_per_cm.shape, limit=self.kind.shape
             )
+        resting, permeabilised, first, last = self.table.T.copy()
+        rises = np.isfinite(last)
+        first[~rises] = 0.0
+        per_v_per_cm = np.divide(1.0, last - first, out=np.zeros_like(last), where=rises)
         out = np.empty(self.kind.shape)
-        wrong = _sigma(self.kind.ravel(), self.table, np.ascontiguousarray(field_v_per_cm).ravel(), out.ravel())
+        wrong = _sigma(
+            self.kind.ravel(),
+            resting,
+            permeabilised,
+            first,
+            per_v_per_cm,
+            np.ascontiguousarray(field_v_per_cm).ravel(),
+            out.ravel(),
+        )
         if wrong:
             raise InvalidInputError("the field has cells that are negative or no numbers", value=wrong, unit="cells")
         return out
