@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from guidance.ablation import surrogate
 from guidance.ablation.electrode import ElectrodeLine
-from guidance.ablation.treatment import predict
+from guidance.ablation.treatment import predict, uniform_tissue
 from kinematics.errors import InvalidInputError
 from tests.guidance.ablation.ellipsoid import TRIANGLE, askew, electrodes, grid, polygon
 
@@ -32,7 +32,7 @@ SQUARE = [("E1", "E2", 2550.0), ("E2", "E3", 2400.0), ("E3", "E4", 2550.0), ("E1
 )
 def test_it_agrees_with_the_voxel_field(lines: list[ElectrodeLine], pairs: list[tuple[str, str, float]]) -> None:
     """Within one percentage point of tumour and of tumour + margin, in uniform tissue, at every threshold."""
-    result = predict(GRID, lines, pairs, 500.0).coverage
+    result = predict(GRID, lines, pairs, 500.0, uniform_tissue(0.2)).coverage
     for point in (result, *result.curve):
         tumour, margin = surrogate.coverage(TUMOUR, MARGIN, lines, pairs, point.threshold_v_per_cm)
         assert tumour == pytest.approx(point.tumour_percent, abs=1.0), point.threshold_v_per_cm
