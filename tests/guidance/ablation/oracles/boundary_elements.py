@@ -14,6 +14,7 @@ Units: mm, V, S/m, A. A unit current [A] from a point gives 1e3 / (4π·σ·r) v
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def _graded(count: int) -> Array:
 def _cut(length_mm: float, radius_mm: float, mesh: Mesh, breaks_mm: Sequence[float]) -> _Rings:
     pieces = [0.0, *breaks_mm, length_mm]
     nodes: list[Array] = []
-    for low, high in zip(pieces, pieces[1:], strict=False):
+    for low, high in itertools.pairwise(pieces):
         half = 0.5 * (high - low) * _graded(mesh.barrel)
         nodes.append(np.concatenate([low + half, (high - half[:-1])[::-1]]))
     low = np.concatenate([n[:-1] for n in nodes])
@@ -273,8 +274,11 @@ class BoundaryElements:
 
     def field_v_per_cm(self, points_mm: Array, volts: Array) -> Array:
         """Return |E| at points outside the conductors [V/cm], shape (n,)."""
-        slope = self._sum(np.asarray(points_mm, dtype=np.float64), volts, gradient=True)
-        return np.asarray(10.0 * np.linalg.norm(slope, axis=-1))
+        return np.asarray(10.0 * np.linalg.norm(self.slope_v_per_mm(points_mm, volts), axis=-1))
+
+    def slope_v_per_mm(self, points_mm: Array, volts: Array) -> Array:
+        """Return the gradient of the potential at points outside the conductors, shape (n, 3)."""
+        return self._sum(np.asarray(points_mm, dtype=np.float64), volts, gradient=True)
 
     def _place(self, cylinder: Cylinder) -> _Placed:
         span = np.asarray(cylinder.end_mm, dtype=np.float64) - cylinder.start_mm

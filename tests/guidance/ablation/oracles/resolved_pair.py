@@ -12,6 +12,7 @@ Units: mm, V, S/m, A, V/cm.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ class ResolvedPair:
             marks = sorted({-half, half, *breaks_mm})
             out = _grown(fine.first_mm, fine.growth, 120.0)
             z = np.concatenate([marks[0] - out[::-1], marks[-1] + out])
-            for low, high in zip(marks, marks[1:], strict=False):
+            for low, high in itertools.pairwise(marks):
                 inner = _grown(fine.first_mm, fine.growth, 0.5 * (high - low))
                 z = np.concatenate([z, low + inner, high - inner])
             z = np.unique(np.round(z, 9))
