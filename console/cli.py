@@ -31,6 +31,10 @@ app.add_typer(calibrate_app, name="calibrate")
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, such as runs/20260101-120000-lidc.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the step's value as JSON on standard output.")]
+TissueSetOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Named set of conductivities (docs/tissue.md); an unknown name lists them."),
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 
 
@@ -258,25 +262,27 @@ def calibrate_pivot(
 @case_app.command("fetch")
 def case_fetch(
     name: Annotated[str, typer.Argument(help="lidc or lidc-head.")],
+    tissue_set: TissueSetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Download a public case, add what its labels lack, and keep it in the user's cache."""
     from console.commands.cases import fetch
 
-    raise typer.Exit(fetch(name, as_json))
+    raise typer.Exit(fetch(name, tissue_set, as_json))
 
 
 @case_app.command("phantom")
 def case_phantom(
     seed: SeedOption = 0,
     size: Annotated[str, typer.Option(help="small or full.")] = "small",
+    tissue_set: TissueSetOption = None,
     out: Annotated[Path | None, typer.Option(help="Case folder; default: in the user's cache.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a procedural phantom with exact truth."""
     from console.commands.cases import phantom
 
-    raise typer.Exit(phantom(seed, size, out, as_json))
+    raise typer.Exit(phantom(seed, size, tissue_set, out, as_json))
 
 
 @case_app.command("import")
@@ -295,6 +301,7 @@ def case_import(
         ),
     ] = None,
     target: Annotated[str, typer.Option(help="Name of the tumour's structure.")] = "tumour",
+    tissue_set: TissueSetOption = None,
     series: Annotated[
         str | None, typer.Option(metavar="UID", help="Series of the CT, where its folder holds several.")
     ] = None,
@@ -309,7 +316,9 @@ def case_import(
     from console.commands.cases import import_images
 
     raise typer.Exit(
-        import_images(name, ct, labels, roles, answers, target, series, orientation_confirmed_by, out, as_json)
+        import_images(
+            name, ct, labels, roles, answers, target, tissue_set, series, orientation_confirmed_by, out, as_json
+        )
     )
 
 

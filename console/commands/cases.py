@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from console.progress import Bars
-from guidance.case.case import Case
+from guidance.case.case import DEFAULT_TISSUE_SET, Case
 from guidance.case.store import save_case
 from guidance.case.target import target_points_mm
 from sim.cache import case_folder, is_kept
@@ -21,17 +21,21 @@ def _show(case: Case, folder: Path, as_json: bool) -> int:
     volume_ml = len(target_points_mm(case)) * float(case.ct.spacing_mm.prod()) / 1000.0
     print(f"case {description.name} in {folder}")
     print(f"  image {case.ct.shape}, spacing {case.ct.spacing_mm.round(3).tolist()} mm")
+    print(f"  tissue set {description.tissue_set}")
     print(f"  target {description.target}: {volume_ml:.1f} ml; {len(description.structures)} structures")
     for key, value in description.provenance.items():
         print(f"  {key}: {value}")
     return 0
 
 
-def fetch(name: str, as_json: bool) -> int:
+def fetch(name: str, tissues: str | None, as_json: bool) -> int:
     """Fetch a public case into the cache, once; what an older version kept there is made anew."""
+    from guidance.ablation.conductivity import tissue_set
     from guidance.case.store import load_case
     from sim.lidc.fetch import fetch as fetch_case
 
+    if tissues is not None:
+        tissue_set(tissues)
     with Bars() as bars:
         folder = case_folder(name)
         if is_kept(folder):
@@ -39,17 +43,26 @@ def fetch(name: str, as_json: bool) -> int:
             case = load_case(folder)
         else:
             case = fetch_case(name, progress=bars.progress)
+        if tissues is not None and tissues != case.description.tissue_set:
+            case = case.with_tissue_set(tissues)
+            case.description.save(folder / "case.json")
+            bars.note(f"{name} conducts by {tissues} from now on; runs that were started before go on no more")
     return _show(case, folder, as_json)
 
 
-def phantom(seed: int, size: str, out: Path | None, as_json: bool) -> int:
+def phantom(seed: int, size: str, tissues: str | None, out: Path | None, as_json: bool) -> int:
     """Make a phantom."""
+    from guidance.ablation.conductivity import tissue_set
     from sim.phantom import make_phantom
 
+    if tissues is not None:
+        tissue_set(tissues)
     folder = out or case_folder(f"phantom-{seed}" if size == "small" else f"phantom-{seed}-{size}")
     with Bars() as bars:
         bars.progress("phantom", 0.0)
         case = make_phantom(seed, size)
+        if tissues is not None:
+            case = case.with_tissue_set(tissues)
         save_case(case, folder)
         bars.progress("phantom", 1.0)
     return _show(case, folder, as_json)
@@ -62,6 +75,7 @@ def import_images(
     roles: Path,
     answers: Path | None,
     target: str,
+    tissues: str | None,
     series: str | None,
     orientation_confirmed_by: str | None,
     out: Path | None,
@@ -79,6 +93,7 @@ def import_images(
             roles,
             target,
             answers,
+            tissues=tissues or DEFAULT_TISSUE_SET,
             series=series,
             orientation_confirmed_by=orientation_confirmed_by,
             progress=bars.progress,

@@ -1,157 +1,185 @@
-"""The field of thin electrodes on a voxel grid: one solution per electrode and position, combined for each pair.
+"""The field of one pair of thin electrodes on a voxel grid: ∇·(σ(|E|)∇φ) = 0, σ by tissue and growing with |E|.
 
-Linear: σ does not grow with |E|, and is one value in all soft tissue unless an array is handed over.
+Each exposure is cut into segments, whose currents are unknowns beside the grid's potential: every segment's surface
+is at its electrode's potential; the two that fire carry opposite currents, the others none. All of it, the grid's
+potential, the currents and σ, is improved together until nothing moves any more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guidance.ablation import needle_field, poisson
+from guidance.ablation import field_loops, needle_field
 from guidance.ablation.line_charges import LineCharges, firing_shares
+from guidance.ablation.multigrid import Anisotropic, Multigrid
+from guidance.ablation.needle_field import NearNeedles
+from guidance.ablation.tissue_map import TissueMap
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 
-SOFT_TISSUE_S_PER_M = 0.2
-"""σ of all soft tissue in the linear field (domain default; the reports say so)."""
 SEGMENTS = 8
 MM_PER_M = 1e-3
+V_PER_CM = 10.0
+TOLERANCE = 1e-4
+"""Of the residual of the potential, of the segments' potentials against the voltage, and of the current density that
+σ would still change: all three, in the sums of squares' roots."""
+ROUNDS = 60
+"""Joint improvements at most."""
+CYCLES = 2
+"""Steps of conjugate gradients in each."""
+RELAX = 1.2
 
-Sigma = float | NDArray[np.float64]
+Single = NDArray[np.float32]
+Double = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class PositionField:
-    """All electrodes at one pull-back position: potentials of the unit densities, and what each draws.
+class PairField:
+    """The steady field of one pair while it is pulsed.
 
     Args:
-        charges: The lines, in mm from the centre of the grid's first cell.
-        cell_mm: Size of the cells.
-        smooth_v: Potential of each basis on the grid, the needles smeared; shape (n, ni, nj, nk).
-        surface_v: Potential on each segment's surface, per basis, shape (n, n, s): basis, electrode, segment.
-        ohmic_v: Potential [V] of each electrode per net charge [V·mm] of each, shape (n, n).
-        sigma_s_per_m: The σ that charges are counted at: a net charge q is the current 4π·σ·q.
-        weights: What each segment's own σ makes of its density near it, shape (n, s); 1 in uniform tissue.
+        current_a: From one electrode of the pair to the other.
+        field_v_per_cm: |E| by cell of the solved grid.
+        sigma_s_per_m: σ that it left, by cell.
+        surface_v: Potential on every segment's surface, shape (n, s).
+        rounds: Joint improvements that were needed.
     """
 
-    charges: LineCharges
-    cell_mm: float
-    smooth_v: NDArray[np.float64]
+    current_a: float
+    field_v_per_cm: Single
+    sigma_s_per_m: Single
     surface_v: FloatArray
-    ohmic_v: FloatArray
-    sigma_s_per_m: float
-    weights: FloatArray
-
-    def shares(self, pairs: Sequence[tuple[int, int, float]]) -> FloatArray:
-        """Return how much of each basis every pair's firing takes, shape (pairs, n)."""
-        return firing_shares(self.charges.net_mm, self.ohmic_v, pairs)[0]
-
-    def currents_a(self, pairs: Sequence[tuple[int, int, float]]) -> FloatArray:
-        """Return the current that flows from one electrode of each pair to the other [A]."""
-        charge = firing_shares(self.charges.net_mm, self.ohmic_v, pairs)[1]
-        current: FloatArray = 4.0 * math.pi * self.sigma_s_per_m * MM_PER_M * charge
-        return current
-
-    def surface_potential_v(self, pair: tuple[int, int, float]) -> FloatArray:
-        """Return the potential along every electrode while a pair fires [V], shape (n, s); up to a constant."""
-        found: FloatArray = np.einsum("b,bes->es", self.shares([pair])[0], self.surface_v)
-        return found
-
-    def raise_peak(
-        self, peak: NDArray[np.float64], first: NDArray[np.int64], pairs: Sequence[tuple[int, int, float]]
-    ) -> None:
-        """Raise the running maximum of |E|² [V²/mm²] by each pair's firing.
-
-        Args:
-            peak: Part of the grid, written.
-            first: Index of its first cell.
-            pairs: Indices of two electrodes and the voltage between them.
-        """
-        c = self.charges
-        places, lengths = needle_field.blobs(c.start_mm, c.axis, c.nodes_mm)
-        density = c.density * self.weights
-        needle_field.add_peak(
-            peak,
-            first,
-            self.smooth_v,
-            self.cell_mm,
-            c.start_mm,
-            c.axis,
-            c.nodes_mm,
-            c.radius_mm,
-            density,
-            places,
-            density[..., None] * lengths,
-            needle_field.BLOB_CELLS * self.cell_mm,
-            self.shares(pairs),
-        )
+    rounds: int
 
 
-def solve_position(
-    charges: LineCharges, shape: tuple[int, int, int], cell_mm: float, sigma_s_per_m: Sigma = SOFT_TISSUE_S_PER_M
-) -> PositionField:
-    """Solve the field of each electrode at one position.
-
-    How the charge spreads along an exposure is that of uniform tissue; how much flows is found on the grid, from the
-    potential averaged over the exposure with that spread as its weight, which makes the current right to second
-    order (exactly so in uniform tissue).
+class PositionField:
+    """All electrodes at one pull-back position, ready to fire any pair.
 
     Args:
-        charges: Lines in mm from the centre of the grid's first cell, well inside the grid.
-        shape: Cell counts.
+        charges: Exposures in mm from the centre of the grid's first cell, along the grid's axes.
+        tissue: What each cell is; the solution has its shape.
         cell_mm: Size of the cells.
-        sigma_s_per_m: Conductivity, one or by cell.
+        open_end: Whether tissue goes on beyond the grid; insulated otherwise.
 
     Raises:
-        InvalidInputError: An exposure near the grid's end, or a σ that cannot be used.
+        InvalidInputError: An exposure near the grid's end, or σ that cannot be used.
     """
-    n, segments = len(charges.axis), charges.nodes_mm.shape[1] - 1
-    middles = 0.5 * (charges.nodes_mm[:, :-1] + charges.nodes_mm[:, 1:])
-    middles_mm = (charges.start_mm[:, None] + middles[..., None] * charges.axis[:, None]).reshape(-1, 3)
-    local = _at(sigma_s_per_m, middles_mm / cell_mm).reshape(n, segments)
-    reference = float(local.mean())
-    weights = reference / local
-    places, lengths = needle_field.blobs(charges.start_mm, charges.axis, charges.nodes_mm)
-    flat = places.reshape(-1, 3)
-    room = np.minimum(flat / cell_mm, np.array(shape) - 1 - flat / cell_mm).min()
-    if room < needle_field.EDGE_CELLS:
+
+    def __init__(self, charges: LineCharges, tissue: TissueMap, cell_mm: float, *, open_end: bool = True) -> None:
+        shape = tissue.kind.shape
+        self._charges, self._tissue, self._cell_mm = charges, tissue, cell_mm
+        self._near = NearNeedles.of(charges, (shape[0], shape[1], shape[2]), cell_mm)
+        shapes = _tensors(tissue)
+        self._grid = Multigrid((shape[0], shape[1], shape[2]), cell_mm, open_end, shapes)
+        self._shapes = shapes
+        self._table = tissue.table.copy()
+        self._table[:, 2:] /= V_PER_CM
+        self._lengths = np.diff(charges.nodes_mm, axis=1).reshape(-1)
+        self._owner = np.repeat(np.arange(len(charges.axis)), charges.nodes_mm.shape[1] - 1)
+
+    def fire(
+        self, pair: tuple[int, int, float], least_s_per_m: Single | None = None, begin: PairField | None = None
+    ) -> PairField:
+        """Solve the field of a pair.
+
+        Args:
+            pair: Two electrodes by index, and the voltage [V] between them.
+            least_s_per_m: σ that earlier pulses of the same train left: it never falls again within a train.
+            begin: A similar solution to begin at; it changes the time this takes, and nothing else.
+
+        Raises:
+            InvalidInputError: The solution does not settle.
+        """
+        a, b, voltage = pair
+        kind = self._tissue.kind
+        resting = self._table[:, 0].astype(np.float32)[kind]
+        least = resting if least_s_per_m is None else np.maximum(resting, least_s_per_m)
+        sigma = least.copy() if begin is None else np.maximum(least, begin.sigma_s_per_m)
+        potential, source = self._grid.framed(), self._grid.framed()
+        current = self._first_currents(pair, sigma)
+        field, settled = np.empty_like(sigma), np.empty_like(sigma)
+        partial = np.empty((kind.shape[0], 2))
+        change, uneven, left = math.inf, math.inf, math.inf
+        for number in range(1, ROUNDS + 1):
+            self._grid.conduct(sigma)
+            source.fill(0.0)
+            needle_field.deposit(
+                source, self._near.blobs.reshape(-1, 3), (current[:, None] * needle_field.GAUSS_SHARE).reshape(-1)
+            )
+            _, left = self._grid.solve(source, potential, 0.1 * TOLERANCE, CYCLES + (number == 1) * 2)
+            rings = self._near.ring_sigma(sigma)
+            effective = 1.0 / ((1.0 / rings) @ self._near.ring_shares)
+            surface = self._surface_v(potential, current, effective)
+            mean = np.bincount(self._owner, surface * np.abs(current)) / np.bincount(self._owner, np.abs(current))
+            scale = voltage / (mean[a] - mean[b])
+            potential *= scale
+            current, surface, mean = scale * current, scale * surface, scale * mean
+            uneven = float(np.abs(surface - mean[self._owner]).max()) / voltage
+            near = self._near.near_field(current, rings)
+            field_loops.respond(
+                potential, *self._grid.conductances, self._cell_mm, sigma, kind, self._shapes.parts,
+                self._shapes.off.any(axis=1), self._table, least, self._near.index, near, RELAX, field, settled,
+                partial,
+            )  # fmt: skip
+            changed, whole = partial.sum(axis=0)
+            change = math.sqrt(changed / whole)
+            if TRACE:
+                print(number, left, abs(scale - 1), uneven, change, current[self._owner == a].sum())
+            if max(change, uneven, left, abs(scale - 1.0)) <= TOLERANCE:
+                return PairField(
+                    current_a=float(current[self._owner == a].sum()),
+                    field_v_per_cm=field * np.float32(V_PER_CM),
+                    sigma_s_per_m=sigma,
+                    surface_v=surface.reshape(len(mean), -1),
+                    rounds=number,
+                )
+            sigma, settled = settled, sigma
+            current = current + self._evened(mean[self._owner] - surface, effective)
         raise InvalidInputError(
-            "an exposure comes too near the end of the grid", value=room, limit=needle_field.EDGE_CELLS, unit="cells"
+            "the field does not settle",
+            value=f"residual {left:.1e}, segments off by {uneven:.1e} of the voltage, σ still changing by {change:.1e}",
+            limit=TOLERANCE,
+            remedy="check the tissue's conductivities and the electrodes' places",
         )
-    blob_charges = (charges.density[..., None] * lengths).reshape(n, -1)
-    source = np.zeros((n, *shape))
-    needle_field.deposit(source, flat / cell_mm, blob_charges)
-    source *= 4.0 * math.pi * reference * MM_PER_M
-    smooth, _ = poisson.solve(source, sigma_s_per_m, cell_mm)
-    # What the line has beyond its blobs, on its own surface and on the others'.
-    blob_v = needle_field.blob_potential(middles_mm, flat, needle_field.BLOB_CELLS * cell_mm)
-    beyond = charges.potential - (blob_v.reshape(n * segments, n, segments, -1) * lengths).sum(axis=-1).reshape(
-        n * segments, -1
-    )
-    surface = (charges.density * weights).reshape(n, -1) @ beyond.T
-    surface += [[needle_field.interpolated(v, place) for place in middles_mm / cell_mm] for v in smooth]
-    carried = (charges.density * np.diff(charges.nodes_mm, axis=1)).reshape(n, -1)
-    inverse = np.linalg.inv(charges.net_mm)
-    return PositionField(
-        charges=charges,
-        cell_mm=cell_mm,
-        smooth_v=smooth,
-        surface_v=surface.reshape(n, n, segments),
-        ohmic_v=inverse @ (carried @ surface.T) @ inverse.T,
-        sigma_s_per_m=reference,
-        weights=weights,
-    )
+
+    def _first_currents(self, pair: tuple[int, int, float], sigma: Single) -> FloatArray:
+        """Return the currents of the segments [A] as uniform tissue would have them."""
+        shares, _ = firing_shares(self._charges.net_mm, self._charges.ohmic_v(), [pair])
+        density = np.einsum("b,bes->es", shares[0], self._charges.density).reshape(-1)
+        level = self._near.ring_sigma(sigma).mean()
+        first: FloatArray = 4.0 * math.pi * level * MM_PER_M * density * self._lengths
+        return first
+
+    def _surface_v(self, potential: Double, current: FloatArray, effective: FloatArray) -> FloatArray:
+        """Return the potential on each segment's surface: the grid's there, and what the needle adds to it."""
+        c = self._charges
+        middles = 0.5 * (c.nodes_mm[:, :-1] + c.nodes_mm[:, 1:])
+        places = (c.start_mm[:, None] + middles[..., None] * c.axis[:, None]).reshape(-1, 3) / self._cell_mm
+        found: FloatArray = self._near.surface @ (current / effective)
+        return found + [needle_field.interpolated(potential, place) for place in places]
+
+    def _evened(self, lacking_v: FloatArray, effective: FloatArray) -> FloatArray:
+        """Return the change of the segments' currents that makes each electrode's surface even, its sum kept."""
+        n, m = len(self._charges.axis), len(lacking_v)
+        matrix = np.zeros((m + n, m + n))
+        matrix[:m, :m] = self._charges.potential / (4.0 * math.pi * MM_PER_M * self._lengths * effective)
+        matrix[np.arange(m), m + self._owner] = -1.0
+        matrix[m + self._owner, np.arange(m)] = 1.0
+        change: FloatArray = np.linalg.solve(matrix, np.concatenate([lacking_v, np.zeros(n)]))[:m]
+        return change
 
 
-def _at(sigma_s_per_m: Sigma, places: FloatArray) -> FloatArray:
-    """Return σ in the cells nearest to places [cells]."""
-    if not isinstance(sigma_s_per_m, np.ndarray):
-        return np.full(len(places), float(sigma_s_per_m))
-    i, j, k = np.rint(places).astype(int).T
-    found: FloatArray = sigma_s_per_m[i, j, k]
-    return found
+def _tensors(tissue: TissueMap) -> Anisotropic:
+    shape = tissue.kind.shape
+    if tissue.tensors is None:
+        rows = len(tissue.names)
+        return Anisotropic(tissue.kind, np.ones((rows, 3), np.float32), np.zeros((rows, 3), np.float32))
+    t = tissue.tensors.astype(np.float32)
+    return Anisotropic(
+        tissue.kind, np.ascontiguousarray(np.diagonal(t, axis1=1, axis2=2)), np.stack([t[:, 0, 1], t[:, 0, 2], t[:, 1, 2]], -1)
+    )
+TRACE=False

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from guidance.ablation.sampling import nearest
 from guidance.case.case import Case, Tissue
 from guidance.protocol import named
 from kinematics.arrays import FloatArray, read_only
@@ -70,19 +71,16 @@ class TreatmentGrid:
         centre = index.mean(axis=0)
         reach = (np.abs(index - centre).max(axis=0) + 0.5) * spacing + room_mm
         shape = 2 * np.ceil(reach / cell_mm).astype(int)
-        # Image indices of the cells' centres, one row per axis.
-        centres = [
-            c + ((np.arange(n) - 0.5 * (n - 1)) * cell_mm + off) / s
-            for c, n, s, off in zip(centre, shape, spacing, OFF_TIE_MM, strict=True)
-        ]
-        label_at = _sampled(labels, centres)
+        first = centre + (OFF_TIE_MM - 0.5 * (shape - 1) * cell_mm) / spacing
+        affine = np.eye(4)
+        affine[:3, :3] = labels.affine[:3, :3] / spacing * cell_mm
+        affine[:3, 3] = labels.points_mm(first)
+        cells = (int(shape[0]), int(shape[1]), int(shape[2]))
+        label_at = nearest(labels, affine, cells, beyond=0)
         tumour = label_at == target.label
         left_out = [s.label for s in description.structures if s.tissue in NOT_COUNTED and s.label != target.label]
         margin = _within(tumour, named(description.protocol).margin_mm, cell_mm)
-        margin &= (_sampled(case.body, centres) > 0) & ~np.isin(label_at, left_out)
-        affine = np.eye(4)
-        affine[:3, :3] = labels.affine[:3, :3] / spacing * cell_mm
-        affine[:3, 3] = labels.points_mm([c[0] for c in centres])
+        margin &= (nearest(case.body, affine, cells, beyond=0) > 0) & ~np.isin(label_at, left_out)
         return cls(affine, tumour, margin | tumour)
 
     @property
@@ -106,15 +104,6 @@ class TreatmentGrid:
         if field.shape != self.shape:
             raise InvalidInputError("the field is not on this grid", value=field.shape, limit=self.shape)
         return Volume(field, self.affine, "ct")
-
-
-def _sampled(image: Volume, centres: list[FloatArray]) -> NDArray[np.int64]:
-    """Return the nearest voxels at image indices given per axis; 0 outside the image."""
-    picks = [np.rint(c).astype(np.intp) for c in centres]
-    found = image.voxels[np.ix_(*(np.clip(p, 0, n - 1) for p, n in zip(picks, image.shape, strict=True)))]
-    inside = [(p >= 0) & (p < n) for p, n in zip(picks, image.shape, strict=True)]
-    result: NDArray[np.int64] = np.where(inside[0][:, None, None] & inside[1][:, None] & inside[2], found, 0)
-    return result.astype(np.int64)
 
 
 def _within(mask: NDArray[np.bool_], reach_mm: float, cell_mm: float) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,8 @@ from guidance.scene import ElectrodeDevice
 from kinematics.errors import InvalidInputError
 from kinematics.value import Value
 from registration.images.volume import Volume
+
+DEFAULT_TISSUE_SET = "ire-table"
 
 
 class Tissue(StrEnum):
@@ -88,6 +90,8 @@ class CaseDescription(Value):
     target: str
     device: ElectrodeDevice = ElectrodeDevice()
     protocol: str = "pancreas-ire-default"
+    tissue_set: str = DEFAULT_TISSUE_SET
+    """How its tissue conducts: a name of `guidance.ablation.conductivity.SETS`. A file without it has the default."""
     eligibility: Eligibility
     provenance: dict[str, str] = Field(default_factory=dict)
 
@@ -152,3 +156,7 @@ class Case:
     labels: Volume
     body: Volume
     """uint8, 1 inside the skin."""
+
+    def with_tissue_set(self, name: str) -> Case:
+        """Return the same case with another tissue set, which `check_case` looks up."""
+        return replace(self, description=self.description.model_copy(update={"tissue_set": name}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from guidance.ablation.conductivity import tissue_set
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
 from guidance.case.target import target_points_mm
@@ -20,12 +21,13 @@ def check_case(case: Case) -> None:
 
     Raises:
         InvalidInputError: Labels or body on another grid; a structure without a voxel or a label without a
-            structure; an unknown or empty target; a target outside the body, or nearer than 10 mm to the end of
-            the labelled extent.
+            structure; an unknown tissue set; an unknown or empty target; a target outside the body, or nearer than
+            10 mm to the end of the labelled extent.
     """
     check_same_grid(case.ct, case.labels, "the labels")
     check_same_grid(case.ct, case.body, "the skin mask")
     description = case.description
+    tissue_set(description.tissue_set)
     description.structure(description.target)
     points = target_points_mm(case)
     present = {int(v) for v in np.unique(case.labels.voxels)} - {0}

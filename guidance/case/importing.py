@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from guidance.ablation.conductivity import tissue_set
 from guidance.case.answers import read_answers
 from guidance.case.body import body_mask
-from guidance.case.case import Case, CaseDescription, Structure
+from guidance.case.case import DEFAULT_TISSUE_SET, Case, CaseDescription, Structure
 from guidance.case.checks import check_case
 from guidance.case.completion import Completed, complete
 from guidance.case.merging import merge
@@ -42,6 +43,7 @@ def import_case(
     target: str,
     answers_path: Path | None,
     *,
+    tissues: str = DEFAULT_TISSUE_SET,
     series: str | None = None,
     orientation_confirmed_by: str | None = None,
     progress: Callable[[str, float], None] = lambda _stage, _fraction: None,
@@ -55,6 +57,7 @@ def import_case(
         roles_csv_path: See `guidance.case.role_table`.
         target: Name of the tumour's structure.
         answers_path: The answers on eligibility, see `guidance.case.answers`; without a file nothing is imported.
+        tissues: Name of the tissue set, see `guidance.ablation.conductivity`.
         series: UID of the CT's series, where its folder holds several.
         orientation_confirmed_by: Who vouches that left is left, where the labels hold no landmark that tells.
         progress: Told of each stage: 0 when it begins, 1 when it is done.
@@ -62,6 +65,7 @@ def import_case(
     Raises:
         InvalidInputError: Anything that cannot be used, with file, row, value and remedy: see the checks.
     """
+    tissue_set(tissues)
     answers = read_answers(answers_path)
     rows = read_roles(roles_csv_path, target)
     progress("read CT", 0.0)
@@ -93,6 +97,7 @@ def import_case(
         body_sha256=body.sha256(),
         structures=_structures(roles, completed),
         target=target,
+        tissue_set=tissues,
         eligibility=answers,
         provenance={
             "image": "; ".join(ct.notes) or "as given",

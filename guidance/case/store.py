@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from guidance.ablation.conductivity import tissue_set
 from guidance.case.case import Case, CaseDescription
 from kinematics.errors import InvalidInputError
 from registration.images.volume import read_image, write_image
@@ -28,10 +29,11 @@ def load_case(folder: Path) -> Case:
     """Read a case back.
 
     Raises:
-        InvalidInputError: A file is missing or damaged, an image is not the one that `case.json` describes, or the
-            case is of an older form.
+        InvalidInputError: A file is missing or damaged, an image is not the one that `case.json` describes, the case
+            is of an older form, or its tissue set is unknown.
     """
     description = CaseDescription.load(folder / "case.json")
+    tissue_set(description.tissue_set)
     ct = read_image(folder / FILES["ct"])
     labels = read_image(folder / FILES["labels"])
     body = read_image(folder / FILES["body"])

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from guidance.ablation.conductivity import tissue_set
 from guidance.case.policy import PolicyKind
 from guidance.report.appearance import plain
-from guidance.report.grid import Grid, number
+from guidance.report.grid import NOTHING, Grid, number, unit_triple
 from guidance.report.inputs import ReportInputs
 
 MOST_JOURNAL_ROWS = 600
@@ -38,6 +39,32 @@ def eligibility_answers(inputs: ReportInputs) -> Grid:
     """Return the questions of eligibility with their answers, as the case states them."""
     said = inputs.case.description.eligibility.model_dump()
     return Grid(("question", "answer"), tuple((plain(name), "yes" if yes else "no") for name, yes in said.items()))
+
+
+def conductivities(inputs: ReportInputs) -> Grid:
+    """Return what the case's tissue set says: σ of every class, and of structures with an entry of their own."""
+    chosen = tissue_set(inputs.case.description.tissue_set)
+    entries = [(plain(tissue.value), c) for tissue, c in chosen.tissues.items()]
+    entries += [(f"structure {plain(name)}", c) for name, c in chosen.structures.items()]
+    rows = tuple(
+        (
+            name,
+            f"{c.resting_s_per_m:g}",
+            f"{c.permeabilised_s_per_m:g}",
+            "constant" if c.ramp_from_v_per_cm is None else f"{c.ramp_from_v_per_cm:g}–{c.ramp_to_v_per_cm:g}",
+            f"{c.anisotropy.along_over_across:g} along {unit_triple(c.anisotropy.axis_ct)}"
+            if c.anisotropy
+            else NOTHING,
+            c.source,
+        )
+        for name, c in entries
+    )
+    heads = ("tissue", "σ at rest S/m", "σ permeabilised S/m", "rises over V/cm", "along over across", "source")
+    note = (
+        f"{chosen.described}. Unlabelled inside the skin: {plain(chosen.unlabelled.value)}; "
+        f"outside the skin: {plain(chosen.outside.value)}."
+    )
+    return Grid(heads, rows, note=note)
 
 
 def journal(rows: Sequence[Mapping[str, Any]]) -> Grid:

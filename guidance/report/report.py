@@ -139,6 +139,7 @@ def _grids(inputs: ReportInputs) -> dict[str, Grid | None]:
         "needles_grid": tables.needles(execution) if execution is not None else None,
         "alternatives_grid": tables.alternatives(plan) if plan is not None and plan.alternatives else None,
         "eligibility_grid": records.eligibility_answers(inputs),
+        "conductivity_grid": records.conductivities(inputs),
         "structures_grid": records.structures(inputs),
         "journal_grid": records.journal(inputs.journal) if inputs.journal else None,
         "timings_grid": records.timings(inputs.timing) if inputs.timing else None,
