@@ -18,6 +18,8 @@ from tests.guidance.ablation.oracles.boundary_elements import Cylinder
 ROOM_MM = 32.0
 """From the needles to the open end of the grid."""
 NEVER = np.inf
+SEGMENT_MM = 5.0
+"""The longest: exposures of up to 40 mm have the solver's own number of segments."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +94,9 @@ def solve(
     starts = turn.apply(np.array([n.start_mm for n in needles], dtype=float)) - first
     spans = turn.apply(np.array([n.end_mm - n.start_mm for n in needles], dtype=float))
     lengths = np.linalg.norm(spans, axis=1)
+    segments = max(SEGMENTS, int(np.ceil(lengths.max() / SEGMENT_MM)))
     charges = LineCharges.between(
-        starts, spans / lengths[:, None], lengths, np.array([n.radius_mm for n in needles]), SEGMENTS
+        starts, spans / lengths[:, None], lengths, np.array([n.radius_mm for n in needles]), segments
     )
     kind = np.zeros(shape, dtype=np.uint8)
     if tissues.kind_at is not None:

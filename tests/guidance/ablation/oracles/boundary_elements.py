@@ -179,7 +179,7 @@ class _Placed:
 
     def act(self, points_mm: Array, angles: int, gradient: bool) -> Array:
         """Return ∫ 1/r (or its gradient) over each ring, cut into angles: (points, rings, angles) or (…, 3)."""
-        theta = 2.0 * math.pi * np.arange(angles) / angles
+        theta = _acting_rad(angles)
         out = np.stack([np.cos(theta), np.sin(theta)], axis=-1) @ self.across
         rings, b = self.rings, self.rings.barrel
         found = np.empty((len(points_mm), len(b), angles, *([3] if gradient else [])))
@@ -207,10 +207,18 @@ class _Placed:
         return found
 
 
-def _harmonics(count: int, angles: int) -> Array:
-    """Return 1, cos θ, sin θ, cos 2θ, … at even angles, shape (1 + 2·count, angles)."""
-    theta = 2.0 * math.pi * np.arange(angles) / angles
-    rows = [np.ones(angles)]
+def _seen_rad(angles: int) -> Array:
+    return 2.0 * math.pi * np.arange(angles) / angles
+
+
+def _acting_rad(angles: int) -> Array:
+    """Return angles half way between those at which rings are seen: one needle may stand before another's end."""
+    return _seen_rad(angles) + math.pi / angles
+
+
+def _harmonics(count: int, theta: Array) -> Array:
+    """Return 1, cos θ, sin θ, cos 2θ, … at some angles, shape (1 + 2·count, angles)."""
+    rows = [np.ones(len(theta))]
     for m in range(1, count + 1):
         rows += [np.cos(m * theta), np.sin(m * theta)]
     return np.stack(rows)
@@ -350,10 +358,10 @@ class BoundaryElements:
     def _seen(self, seen: _Placed, acting: _Placed) -> Array:
         """Return one conductor's action on another, (modes, rings, modes, rings)."""
         angles = self.mesh.angles
-        theta = 2.0 * math.pi * np.arange(angles) / angles
-        points = seen.points_mm(theta)
-        harmonics = _harmonics(self.mesh.harmonics, angles)
-        acted = acting.act(points.reshape(-1, 3), angles, gradient=False) @ harmonics.T
+        points = seen.points_mm(_seen_rad(angles))
+        harmonics = _harmonics(self.mesh.harmonics, _seen_rad(angles))
+        flows = _harmonics(self.mesh.harmonics, _acting_rad(angles))
+        acted = acting.act(points.reshape(-1, 3), angles, gradient=False) @ flows.T
         scale = np.full(len(harmonics), 2.0 / angles)
         scale[0] = 1.0 / angles
         shaped = acted.reshape(len(points), angles, -1, len(harmonics))
@@ -375,7 +383,7 @@ class BoundaryElements:
         return found
 
     def _near(self, points_mm: Array, volts: Array, angles: int, gradient: bool) -> Array:
-        harmonics = _harmonics(self.mesh.harmonics, angles)
+        harmonics = _harmonics(self.mesh.harmonics, _acting_rad(angles))
         beyond = self._side(points_mm)
         total = np.zeros((len(points_mm), *([3] if gradient else [])))
         for p, density, side in zip(self._placed, self._density, self._beyond, strict=True):
