@@ -112,14 +112,16 @@ class Protocol(Value):
             )
         return self
 
-    def firing_voltage_v(self, spacing_mm: float) -> float:
+    def firing_voltage_v(self, spacing_mm: float, v_per_cm: float | None = None) -> float:
         """Return the voltage [V] of a pair at this spacing: by its distance, within the device; 0 when it may not fire.
 
         Args:
             spacing_mm: Distance of the pair's exposures, planned or as placed.
+            v_per_cm: Voltage per distance that was chosen for the pair; the protocol's own when None.
         """
         cm = spacing_mm / 10.0
-        voltage = min(max(self.voltage_per_distance_v_per_cm * cm, self.voltage_min_v), self.voltage_max_v)
+        ratio = self.voltage_per_distance_v_per_cm if v_per_cm is None else v_per_cm
+        voltage = min(max(ratio * cm, self.voltage_min_v), self.voltage_max_v)
         return voltage if voltage >= self.voltage_per_distance_min_v_per_cm * cm - 1e-9 else 0.0
 
 

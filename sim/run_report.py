@@ -12,7 +12,7 @@ import numpy as np
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.pulses import firing_pairs
-from guidance.ablation.treatment import TreatmentResult, predict
+from guidance.ablation.treatment import TreatmentResult, predict, tissue_of
 from guidance.case.pictures import vessel_pictures
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.procedure.execution import Execution
@@ -113,7 +113,9 @@ def field_of_run(
     if placement is not None and verdict is not None:
         return field_as_placed(plan, {n.id: n for n in placement.needles}, verdict.pairs, case, protocol)
     lines = [ElectrodeLine.of_plan(e, plan.device.radius_mm) for e in plan.electrodes]
-    return predict(TreatmentGrid.around_target(case), lines, firing_pairs(plan), protocol.threshold_v_per_cm)
+    return predict(
+        TreatmentGrid.around_target(case), lines, firing_pairs(plan), protocol.threshold_v_per_cm, tissue_of(case)
+    )
 
 
 def _optional(kind: type[V], path: Path) -> V | None:

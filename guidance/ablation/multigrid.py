@@ -144,9 +144,7 @@ class Multigrid:
         if not (least > 0.0 and float(sigma_s_per_m.max()) < np.inf):  # NaN fails as well
             raise InvalidInputError("σ must be positive and finite everywhere", value=least, limit=0.0, unit="S/m")
         shapes = self._shapes
-        loops.conduct(
-            sigma_s_per_m, shapes.kind, shapes.parts, np.float32(MM_PER_M * self.cell_mm), *self.conductances
-        )
+        loops.conduct(sigma_s_per_m, shapes.kind, shapes.parts, np.float32(MM_PER_M * self.cell_mm), *self.conductances)
         if self._sigma is not None:
             self._sigma[1:-1, 1:-1, 1:-1] = sigma_s_per_m
         if self.open_end:

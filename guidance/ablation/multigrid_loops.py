@@ -180,7 +180,7 @@ def to_fine(coarse: Any, fine: Any) -> None:
 
 @njit(cache=True, parallel=True, fastmath=True)  # type: ignore[untyped-decorator, unused-ignore]
 def advance(x: Any, r: Any, p: Any, q: Any, step: float, single: Any, partial: Any) -> None:
-    """Take a step of conjugate gradients: x += step·p, r −= step·q; `single` is r for the preconditioner; per plane r²."""
+    """Take a step of conjugate gradients: x += step·p, r −= step·q, r in single precision too; per plane, sum r²."""
     for i in prange(1, x.shape[0] - 1):
         total = 0.0
         for j in range(1, x.shape[1] - 1):

@@ -276,7 +276,7 @@ def _entries(
     count = (size[0] - 2) * (size[1] - 2) * (size[2] - 2)
     rows, near = np.empty(count, dtype=np.int64), np.empty(count)
     field = np.empty((count, 3))
-    per = 1.0 / (last - first)
+    per, half = 1.0 / (last - first), 0.5 / cell
     found = 0
     for i in range(1, size[0] - 1):
         for j in range(1, size[1] - 1):
@@ -294,9 +294,9 @@ def _entries(
                 t1, t2 = t - first, t - last
                 r1, r2 = math.sqrt(t1 * t1 + square), math.sqrt(t2 * t2 + square)
                 up, out = per * (1.0 / r2 - 1.0 / r1), per * (t1 / r1 - t2 / r2) / square
-                field[found, 0] = out * x + up * axis[0] + 0.5 / cell * (potential[i + 1, j, k] - potential[i - 1, j, k])
-                field[found, 1] = out * y + up * axis[1] + 0.5 / cell * (potential[i, j + 1, k] - potential[i, j - 1, k])
-                field[found, 2] = out * z + up * axis[2] + 0.5 / cell * (potential[i, j, k + 1] - potential[i, j, k - 1])
+                field[found, 0] = out * x + up * axis[0] + half * (potential[i + 1, j, k] - potential[i - 1, j, k])
+                field[found, 1] = out * y + up * axis[1] + half * (potential[i, j + 1, k] - potential[i, j - 1, k])
+                field[found, 2] = out * z + up * axis[2] + half * (potential[i, j, k + 1] - potential[i, j, k - 1])
                 near[found] = math.sqrt(across2 + beyond * beyond)
                 a, b, c = low[0] - 1 + i, low[1] - 1 + j, low[2] - 1 + k
                 rows[found] = (a * shape[1] + b) * shape[2] + c

@@ -1,6 +1,8 @@
 """Coverage by line charges in uniform tissue without end: under a millisecond, for searches and draws.
 
-In uniform tissue it agrees with the voxel field to well within a percentage point; the voxel field decides.
+In uniform tissue it agrees with the voxel field to well within a percentage point. In the tissue of a case it does
+not, and the voxel field decides; round one array that was solved, each point's limit can be set by what the solution
+found there (`limits_like`).
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from numpy.typing import NDArray
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.line_charges import LineCharges, Pair, firing_shares, indexed
 from kinematics.arrays import FloatArray
+from registration.images.volume import Volume
 
 SEGMENTS = 6
+V_PER_CM = 10.0
 CHUNK = 256
 Float32 = NDArray[np.float32]
 
@@ -35,8 +39,8 @@ def _add_node(along: Any, square: Any, node: Any, jump: Any, up: Any, out: Any) 
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
-def _passing(points: Any, start: Any, axis: Any, nodes: Any, least: Any, jumps: Any, limit: float, hit: Any) -> None:
-    """Mark the points at which the field of any firing at any position passes `limit` [V/mm].
+def _raise(points: Any, start: Any, axis: Any, nodes: Any, least: Any, jumps: Any, limits: Any, best: Any) -> None:
+    """Raise the largest |E|² [V²/mm²] of each point by every firing at every position, until it passes its limit.
 
     Points that pass are not looked at again, so most are computed at one position only. Loops run over points
     innermost, for vector instructions. One thread: a second gains 0.2 ms on an idle machine, and waits for
@@ -49,8 +53,8 @@ def _passing(points: Any, start: Any, axis: Any, nodes: Any, least: Any, jumps: 
         nodes: Shape (positions, lines, s + 1).
         least: Squared radius per line: nearer the field is that of the surface.
         jumps: Steps of the density at the nodes, shape (positions, pairs, lines, s + 1).
-        limit: Threshold.
-        hit: Shape (n,), uint8, written.
+        limits: Squared, shape (n,).
+        best: Shape (n,), written.
     """
     total = points.shape[1]
     positions, pairs, lines, count = jumps.shape
@@ -98,9 +102,9 @@ def _passing(points: Any, start: Any, axis: Any, nodes: Any, least: Any, jumps: 
                 top = np.float32(0.0)
                 for q in range(pairs):
                     top = max(top, field[q, 0, m] ** 2 + field[q, 1, m] ** 2 + field[q, 2, m] ** 2)
-                if top >= limit * limit:
-                    hit[which[m]] = 1
-                else:
+                place = which[m]
+                best[place] = max(best[place], top)
+                if top < limits[place]:
                     which[kept] = which[m]
                     kept += 1
             left = kept
@@ -108,93 +112,96 @@ def _passing(points: Any, start: Any, axis: Any, nodes: Any, least: Any, jumps: 
                 break
 
 
-def field_passes(
-    points: Float32, origin_mm: FloatArray, lines: Sequence[ElectrodeLine], pairs: Sequence[Pair], limit_v_per_cm: float
-) -> NDArray[np.uint8]:
-    """Return 1 for the points at which any firing at any pull-back position passes a limit.
+class TargetPoints:
+    """Where a target's coverage is counted, each place once, in single precision.
 
     Args:
-        points: Places [mm] from `origin_mm`, shape (3, n).
-        origin_mm: Frame `ct`; near the points, so that single precision is enough.
-        lines: Electrodes, frame `ct`.
-        pairs: Two of them, and the voltage [V].
-        limit_v_per_cm: Field to pass.
+        tumour_ct_mm: Points of the tumour, frame `ct` [mm], shape (n, 3).
+        margin_ct_mm: Of tumour + margin, shape (m, 3).
     """
-    positions, indices = indexed(lines, pairs)
-    start, nodes, jumps = [], [], []
-    for p in range(positions):
-        charges = LineCharges.of(lines, p, SEGMENTS)
-        shares, _ = firing_shares(charges.net_mm, charges.ohmic_v(), indices)
-        density = np.einsum("pb,bes->pes", shares, charges.density)
-        start.append(charges.start_mm - origin_mm)
-        nodes.append(charges.nodes_mm)
-        jumps.append(np.diff(density, axis=-1, prepend=0.0, append=0.0))
-    axes = np.array([line.axis for line in lines], dtype=np.float32)
-    hit = np.zeros(points.shape[1], dtype=np.uint8)
-    _passing(
-        points,
-        np.array(start, dtype=np.float32),
-        np.repeat(axes[None], positions, axis=0),
-        np.array(nodes, dtype=np.float32),
-        np.array([line.radius_mm**2 for line in lines], dtype=np.float32),
-        np.array(jumps, dtype=np.float32),
-        np.float32(0.1 * limit_v_per_cm),
-        hit,
-    )
-    return hit
-
-
-class _Reduced:
-    """The points that were asked for last, each once, in single precision; the arrays are kept to know them again."""
 
     def __init__(self, tumour_ct_mm: FloatArray, margin_ct_mm: FloatArray) -> None:
-        self.tumour_ct_mm, self.margin_ct_mm = tumour_ct_mm, margin_ct_mm
         both = np.concatenate([tumour_ct_mm, margin_ct_mm])
-        self.origin_mm: FloatArray = both.mean(axis=0)
+        self._origin_mm: FloatArray = both.mean(axis=0)
         _, first, inverse = np.unique(np.round(both, 6), axis=0, return_index=True, return_inverse=True)
-        self.points: Float32 = np.ascontiguousarray((both[first] - self.origin_mm).T.astype(np.float32))
+        self.places_ct_mm: FloatArray = both[first]
+        self._points: Float32 = np.ascontiguousarray((self.places_ct_mm - self._origin_mm).T.astype(np.float32))
         inverse = inverse.reshape(-1)
         count = len(tumour_ct_mm)
         # How often each point counts in tumour and margin, so that counting is one product.
-        self.counts: FloatArray = np.stack(
+        self._counts: FloatArray = np.stack(
             [np.bincount(part, minlength=len(first)).astype(float) for part in (inverse[:count], inverse[count:])]
         )
 
+    def largest_v_per_cm(self, lines: Sequence[ElectrodeLine], pairs: Sequence[Pair]) -> Float32:
+        """Return the largest |E| [V/cm] over all firings at every place, shape (n,).
 
-_last: list[_Reduced] = []
+        Raises:
+            InvalidInputError: See `line_charges.indexed`.
+        """
+        best = self._raised(lines, pairs, np.full(self._points.shape[1], np.inf, dtype=np.float32))
+        found: Float32 = np.float32(V_PER_CM) * np.sqrt(best)
+        return found
 
+    def limits_like(
+        self, lines: Sequence[ElectrodeLine], pairs: Sequence[Pair], solved: Volume, threshold_v_per_cm: float
+    ) -> Float32:
+        """Return the limit at every place [V/cm] that makes this estimate of an array say what its solution says.
 
-def _reduced(tumour_ct_mm: FloatArray, margin_ct_mm: FloatArray) -> _Reduced:
-    for kept in tuple(_last):
-        if kept.tumour_ct_mm is tumour_ct_mm and kept.margin_ct_mm is margin_ct_mm:
-            return kept
-    reduced = _Reduced(tumour_ct_mm, margin_ct_mm)
-    _last[:] = [reduced]
-    return reduced
+        The tissue round a place changes little when a needle strays by millimetres, so the limits serve for the same
+        array placed with error.
 
+        Args:
+            lines: The array that was solved.
+            pairs: Its pairs and voltages.
+            solved: Its largest |E| [V/cm], frame `ct`.
+            threshold_v_per_cm: Field above which tissue counts as ablated.
+        """
+        i, j, k = np.rint(solved.indices(self.places_ct_mm)).astype(np.intp).T
+        truly = np.maximum(solved.voxels[i, j, k], 1.0)
+        limits: Float32 = (threshold_v_per_cm * self.largest_v_per_cm(lines, pairs) / truly).astype(np.float32)
+        return limits
 
-def coverage(
-    tumour_points: FloatArray,
-    margin_points: FloatArray,
-    lines: Sequence[ElectrodeLine],
-    pairs: Sequence[Pair],
-    threshold_v_per_cm: float,
-) -> tuple[float, float]:
-    """Return the percentages of tumour and of tumour + margin at which the largest field passes the threshold.
+    def coverage(
+        self, lines: Sequence[ElectrodeLine], pairs: Sequence[Pair], limit_v_per_cm: float | Float32
+    ) -> tuple[float, float]:
+        """Return the percentages of tumour and of tumour + margin at which the largest field passes the limit.
 
-    Points that are handed over again (the same arrays, unchanged) are not prepared again.
+        Args:
+            lines: Electrodes, frame `ct`.
+            pairs: Two electrodes and the voltage [V] between them; they fire one after another, at each position.
+            limit_v_per_cm: Field to pass, one or by place.
 
-    Args:
-        tumour_points: Frame `ct` [mm], shape (n, 3).
-        margin_points: Tumour + margin, shape (m, 3).
-        lines: Electrodes, frame `ct`.
-        pairs: Two electrodes and the voltage [V] between them; they fire one after another, at each position.
-        threshold_v_per_cm: Field to pass.
+        Raises:
+            InvalidInputError: See `line_charges.indexed`.
+        """
+        limits = np.empty(self._points.shape[1], dtype=np.float32)
+        limits[:] = (np.asarray(limit_v_per_cm) / V_PER_CM) ** 2
+        passed = self._raised(lines, pairs, limits) >= limits
+        tumour, margin = 100.0 * (self._counts @ passed) / self._counts.sum(axis=1)
+        return float(tumour), float(margin)
 
-    Raises:
-        InvalidInputError: See `line_charges.indexed`.
-    """
-    reduced = _reduced(tumour_points, margin_points)
-    hit = field_passes(reduced.points, reduced.origin_mm, lines, pairs, threshold_v_per_cm)
-    tumour, margin = 100.0 * (reduced.counts @ hit) / reduced.counts.sum(axis=1)
-    return float(tumour), float(margin)
+    def _raised(self, lines: Sequence[ElectrodeLine], pairs: Sequence[Pair], limits: Float32) -> Float32:
+        """Return the largest |E|² [V²/mm²] at every place, or one that passes its limit."""
+        positions, indices = indexed(lines, pairs)
+        start, nodes, jumps = [], [], []
+        for p in range(positions):
+            charges = LineCharges.of(lines, p, SEGMENTS)
+            shares, _ = firing_shares(charges.net_mm, charges.ohmic_v(), indices)
+            density = np.einsum("pb,bes->pes", shares, charges.density)
+            start.append(charges.start_mm - self._origin_mm)
+            nodes.append(charges.nodes_mm)
+            jumps.append(np.diff(density, axis=-1, prepend=0.0, append=0.0))
+        axes = np.array([line.axis for line in lines], dtype=np.float32)
+        best = np.zeros(self._points.shape[1], dtype=np.float32)
+        _raise(
+            self._points,
+            np.array(start, dtype=np.float32),
+            np.repeat(axes[None], positions, axis=0),
+            np.array(nodes, dtype=np.float32),
+            np.array([line.radius_mm**2 for line in lines], dtype=np.float32),
+            np.array(jumps, dtype=np.float32),
+            limits,
+            best,
+        )
+        return best

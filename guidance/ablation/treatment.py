@@ -1,4 +1,4 @@
-"""What a treatment reaches: the largest field over all firings, the currents, and the coverage of the target."""
+"""What a treatment reaches: the field of every firing, the largest over all of them, the currents, the coverage."""
 
 from __future__ import annotations
 
@@ -8,23 +8,51 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from guidance.ablation.closed_form import V_PER_CM
+from guidance.ablation.conductivity import tissue_set
 from guidance.ablation.coverage import Coverage, CoveragePoint
 from guidance.ablation.electrode import ElectrodeLine
-from guidance.ablation.field import SEGMENTS, SOFT_TISSUE_S_PER_M, solve_position
+from guidance.ablation.field import SEGMENTS, PairField, PositionField
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.line_charges import LineCharges, Pair, indexed
-from guidance.ablation.poisson import fast_shape
+from guidance.ablation.multigrid import good_shape
+from guidance.ablation.tissue_map import TissueMap
+from guidance.case.case import Case
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
 
 Progress = Callable[[str, float], None]
+TissueOn = Callable[[FloatArray, tuple[int, int, int]], TissueMap]
+"""The tissue of each cell of a grid: its affine (cell to frame `ct`) and shape are handed over."""
 
 CURVE_V_PER_CM = tuple(float(t) for t in range(400, 801, 50))
-NEEDLE_ROOM_MM = 55.0
-"""From any exposure to the insulated end of the solution: see docs/decisions/0005-field.md."""
-CELLS_MAX = 40_000_000
+NEEDLE_ROOM_MM = 20.0
+"""From any exposure to the open end of the solution: see docs/decisions/0005-field.md."""
+CELLS_MAX = 20_000_000
+CM_PER_M = 100.0
+
+
+@dataclass(frozen=True, eq=False)
+class Firing:
+    """One pair at one pull-back position, while it is pulsed; arrays are read-only and on the treatment grid.
+
+    Args:
+        a: Electrode.
+        b: Electrode.
+        position: Number of the pull-back.
+        voltage_v: Between the two.
+        current_a: Steady, at the end of the train.
+        field_v_per_cm: |E| by cell.
+        power_w_per_m3: σ·|E|² by cell, while a pulse is on.
+    """
+
+    a: str
+    b: str
+    position: int
+    voltage_v: float
+    current_a: float
+    field_v_per_cm: NDArray[np.float32]
+    power_w_per_m3: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +60,13 @@ class TreatmentResult:
     """The prediction for one set of electrodes and pairs.
 
     Args:
+        firings: Each pair at each position, positions outermost.
         currents_a: Per pair, in the order that they were handed over: the largest over the positions.
         coverage: At the threshold, and as a curve.
         peak: Largest |E| over pairs and positions [V/cm], float32, frame `ct`, on the treatment grid.
     """
 
+    firings: tuple[Firing, ...]
     currents_a: tuple[float, ...]
     coverage: Coverage
     peak: Volume
@@ -46,45 +76,64 @@ def _quiet(_stage: str, _fraction: float) -> None:
     return
 
 
+def tissue_of(case: Case) -> TissueOn:
+    """Return the tissue of a case, by the tissue set that it names."""
+    tissues = tissue_set(case.description.tissue_set)
+    return lambda affine, shape: TissueMap.on(case, tissues, affine, shape)
+
+
+def uniform_tissue(sigma_s_per_m: float) -> TissueOn:
+    """Return one constant σ everywhere."""
+    return lambda _affine, shape: TissueMap.uniform(shape, sigma_s_per_m)
+
+
 def predict(
     grid: TreatmentGrid,
     lines: Sequence[ElectrodeLine],
     pairs: Sequence[Pair],
     threshold_v_per_cm: float,
+    tissue_on: TissueOn,
     progress: Progress | None = None,
 ) -> TreatmentResult:
-    """Predict currents, largest field and coverage, in uniform soft tissue of 0.2 S/m with constant σ.
+    """Predict fields, currents and coverage.
 
-    Pairs are pulsed one after another at every pull-back position; electrodes that are not of the pair float.
+    Pairs are pulsed one after another at every pull-back position, each train in tissue at rest; electrodes that are
+    not of the pair float.
 
     Args:
         grid: Where coverage is counted; the solution itself reaches farther when an electrode does.
         lines: Electrodes, frame `ct`.
         pairs: Two electrodes and the voltage [V] between them.
         threshold_v_per_cm: Field above which tissue counts as ablated.
+        tissue_on: What conducts how.
         progress: Told the stage and the fraction done.
 
     Raises:
-        InvalidInputError: Pairs or positions that do not fit (`line_charges.indexed`), or an electrode so far from
-            the target that no grid holds both.
+        InvalidInputError: Pairs or positions that do not fit (`line_charges.indexed`), an electrode so far from the
+            target that no grid holds both, or a field that does not settle.
     """
     tell = progress or _quiet
     positions, indices = indexed(lines, pairs)
-    peak = np.zeros(grid.shape)
     first, shape = _solved_cells(grid, lines)
-    currents = []
+    affine = grid.affine.copy()
+    affine[:3, 3] -= grid.affine[:3, :3] @ first
+    tissue = tissue_on(affine, shape)
+    peak = np.zeros(grid.shape, dtype=np.float32)
+    firings: list[Firing] = []
     for p in range(positions):
-        tell("field", p / positions)
-        field = solve_position(_local(grid, lines, p, first), shape, grid.cell_mm, SOFT_TISSUE_S_PER_M)
-        tell("field", (p + 0.8) / positions)
-        field.raise_peak(peak, first, indices)
-        currents.append(field.currents_a(indices))
-    largest = np.sqrt(peak).astype(np.float32) * np.float32(V_PER_CM)
+        field = PositionField(_local(grid, lines, p, first), tissue, grid.cell_mm)
+        for (a, b, voltage), pair in zip(pairs, indices, strict=True):
+            tell("field", len(firings) / (positions * len(pairs)))
+            firing = _firing(a, b, p, voltage, field.fire(pair), first, grid.shape)
+            np.maximum(peak, firing.field_v_per_cm, out=peak)
+            firings.append(firing)
     tell("field", 1.0)
+    currents = np.array([f.current_a for f in firings]).reshape(positions, len(pairs))
     return TreatmentResult(
-        currents_a=tuple(float(c) for c in np.max(currents, axis=0)),
-        coverage=coverage_of(grid, largest, threshold_v_per_cm),
-        peak=grid.volume(largest),
+        firings=tuple(firings),
+        currents_a=tuple(float(c) for c in currents.max(axis=0)),
+        coverage=coverage_of(grid, peak, threshold_v_per_cm),
+        peak=grid.volume(peak),
     )
 
 
@@ -102,6 +151,19 @@ def coverage_of(grid: TreatmentGrid, peak_v_per_cm: NDArray[np.float32], thresho
     return Coverage(**counted(threshold_v_per_cm).model_dump(), curve=tuple(counted(t) for t in CURVE_V_PER_CM))
 
 
+def _firing(
+    a: str, b: str, position: int, voltage_v: float, solved: PairField, first: NDArray[np.int64],
+    shape: tuple[int, int, int],
+) -> Firing:  # fmt: skip
+    """Return what a solution says on the treatment grid."""
+    i, j, k = (slice(int(f), int(f) + n) for f, n in zip(first, shape, strict=True))
+    field = solved.field_v_per_cm[i, j, k].copy()
+    power = solved.sigma_s_per_m[i, j, k] * (np.float32(CM_PER_M) * field) ** 2
+    for array in (field, power):
+        array.flags.writeable = False
+    return Firing(a, b, position, voltage_v, solved.current_a, field, power)
+
+
 def _solved_cells(
     grid: TreatmentGrid, lines: Sequence[ElectrodeLine]
 ) -> tuple[NDArray[np.int64], tuple[int, int, int]]:
@@ -111,15 +173,15 @@ def _solved_cells(
     room = NEEDLE_ROOM_MM / grid.cell_mm
     low = np.minimum(np.floor(index.min(axis=0) - room), 0.0).astype(np.int64)
     high = np.maximum(np.ceil(index.max(axis=0) + room) + 1.0, grid.shape).astype(np.int64)
-    shape = fast_shape(tuple(int(n) for n in high - low))  # type: ignore[arg-type]
-    if float(np.prod(np.array(shape, dtype=float))) > CELLS_MAX:
+    if float(np.prod((high - low).astype(float))) > CELLS_MAX:
         raise InvalidInputError(
             "an electrode stands too far from the target for one grid to hold both",
             value=np.round((high - low) * grid.cell_mm).tolist(),
             unit="mm",
             remedy="check the electrodes' tips and pull-backs against the target",
         )
-    return -low, shape
+    i, j, k = (int(n) for n in high - low)
+    return -low, good_shape((i, j, k))
 
 
 def _local(grid: TreatmentGrid, lines: Sequence[ElectrodeLine], position: int, first: NDArray[np.int64]) -> LineCharges:

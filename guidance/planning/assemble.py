@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from guidance.ablation.treatment import TreatmentResult, predict
+from guidance.ablation.treatment import TreatmentResult, predict, tissue_of
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
 from guidance.case.policy import PolicyKind
@@ -138,6 +138,7 @@ class Assembly:
             self.scorer.lines(scored.tips_mm, axes, scored.plan),
             [(a, b, voltage) for a, b, _, voltage in self.pairs(scored)],
             self.protocol.threshold_v_per_cm,
+            tissue_of(self.case),
             progress=lambda _stage, fraction: tell("plan: field", 0.8 + 0.15 * fraction),
         )
 

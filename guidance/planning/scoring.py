@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from guidance.ablation import surrogate
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.grid import TreatmentGrid
+from guidance.ablation.surrogate import Float32, TargetPoints
 from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy
 from guidance.planning.arrays import PRICE_SCALE, Candidate, sides_allowed
@@ -57,6 +56,19 @@ class Scored:
 
 
 @dataclass(frozen=True, eq=False)
+class SolvedArray:
+    """What the voxel field said of one array, for estimates of the same array placed with error.
+
+    Args:
+        v_per_cm: Voltage per distance of each pulsed pair, by the two electrodes' indices.
+        limits_v_per_cm: At each of the target's places: `TargetPoints.limits_like`.
+    """
+
+    v_per_cm: Mapping[tuple[int, int], float]
+    limits_v_per_cm: Float32
+
+
+@dataclass(frozen=True, eq=False)
 class Scorer:
     """Everything that scoring needs of one case, registration and protocol."""
 
@@ -66,8 +78,7 @@ class Scorer:
     shaft_radius_mm: float
     tool: NeedleTool
     grid: TreatmentGrid
-    tumour_ct_mm: FloatArray
-    margin_ct_mm: FloatArray
+    target: TargetPoints
     keep_away_mm: FloatArray
     """Points that a needle's axis must pass at `keep_away_by_mm` or more (skin fiducials), frame `grid`."""
     exposures_mm: tuple[float, ...]
@@ -95,8 +106,7 @@ class Scorer:
             shaft_radius_mm=0.5 * tool.shaft_diameter_mm,
             tool=tool,
             grid=grid,
-            tumour_ct_mm=_points(grid, grid.tumour),
-            margin_ct_mm=_points(grid, grid.margin),
+            target=TargetPoints(grid.points_ct_mm(grid.tumour), grid.points_ct_mm(grid.margin)),
             keep_away_mm=anatomy.T_ct_grid.inverse().points(fiducials_ct_mm.reshape(-1, 3)),
             exposures_mm=exposures_mm,
         )
@@ -200,9 +210,14 @@ class Scorer:
         ]
 
     def coverage(
-        self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule, pulsed: Sequence[tuple[int, int]] | None = None
+        self,
+        tips_mm: FloatArray,
+        axes: FloatArray,
+        plan: Schedule,
+        pulsed: Sequence[tuple[int, int]] | None = None,
+        solved: SolvedArray | None = None,
     ) -> tuple[float, float]:
-        """Return the percentages of tumour and of tumour + margin above the threshold, by superposition.
+        """Return the percentages of tumour and of tumour + margin above the threshold, estimated.
 
         Args:
             tips_mm: Frame `grid`, shape (m, 3).
@@ -210,6 +225,8 @@ class Scorer:
             plan: Exposure and positions.
             pulsed: The pairs of the plan (all that the spacing allows when None). Each fires at the voltage of
                 its own spacing, as placed.
+            solved: What a solution said of the array that these needles are meant to be; uniform tissue and the
+                protocol's voltage per distance when None.
         """
         lines = self.lines(tips_mm, axes, plan)
         mean = axes.mean(axis=0) / np.linalg.norm(axes.mean(axis=0))
@@ -221,15 +238,14 @@ class Scorer:
                 spacing = float(np.linalg.norm(gap - (gap @ mean) * mean))
                 if (spacing > self.protocol.spacing_max_mm) if pulsed is None else ((a, b) not in pulsed):
                     continue
-                voltage = self.protocol.firing_voltage_v(spacing)
+                ratio = None if solved is None else solved.v_per_cm[a, b]
+                voltage = self.protocol.firing_voltage_v(spacing, ratio)
                 if voltage > 0.0:
                     pairs.append((lines[a].id, lines[b].id, voltage))
         if not pairs:
             return 0.0, 0.0
-        tumour, margin = surrogate.coverage(
-            self.tumour_ct_mm, self.margin_ct_mm, lines, pairs, self.protocol.threshold_v_per_cm
-        )
-        return float(tumour), float(margin)
+        limit = self.protocol.threshold_v_per_cm if solved is None else solved.limits_v_per_cm
+        return self.target.coverage(lines, pairs, limit)
 
     def accepted(self, tumour_percent: float, margin_percent: float) -> bool:
         """Tell whether a coverage meets the protocol."""
@@ -275,26 +291,23 @@ class Scorer:
             score=found.score + any_hit / self.protocol_hit_limit + 3.0 * (1.0 - chance),
         )
 
-    def coverage_probability(self, found: Scored, model: risk.ErrorModel, draws: risk.Draws) -> float:
-        """Return the share of draws in which the coverage as placed is accepted."""
+    def coverage_probability(
+        self, found: Scored, model: risk.ErrorModel, draws: risk.Draws, solved: SolvedArray | None = None
+    ) -> float:
+        """Return the share of draws in which the coverage as placed is accepted (`solved` as in `coverage`)."""
         pulsed = self.pulsed(found)
         count = 0
         for n in range(len(draws.common)):
             tips, axes = risk.placed(
                 model, found.tips_mm, found.candidate.axis, found.depths_mm, found.plan.exposure_mm, draws, n
             )
-            count += self.accepted(*self.coverage(tips, axes, found.plan, pulsed))
+            count += self.accepted(*self.coverage(tips, axes, found.plan, pulsed, solved))
         return count / len(draws.common)
 
 
 def _short(tumour_percent: float, margin_percent: float) -> float:
     """Return what a coverage lacks, in units of score; 0 where it is as good as is wished for."""
     return max(0.0, TUMOUR_WISH_PERCENT - tumour_percent) / 2.0 + max(0.0, MARGIN_WISH_PERCENT - margin_percent) / 4.0
-
-
-def _points(grid: TreatmentGrid, mask: NDArray[np.bool_]) -> FloatArray:
-    """Return the places of a mask's voxels in frame `ct` [mm], shape (n, 3)."""
-    return np.ascontiguousarray(grid.points_ct_mm(mask))
 
 
 def _moves(candidate: Candidate, step_mm: float, tilt_rad: float) -> list[Candidate]:

@@ -20,6 +20,7 @@ from guidance.report.arm_shape import bundled_shape
 from guidance.report.banner import banner
 from guidance.report.beams_eye import beams_eye_picture
 from guidance.report.charts import coverage_picture, forces_picture, sources_picture
+from guidance.report.field_slices import field_picture
 from guidance.report.grid import Grid
 from guidance.report.inputs import ReportInputs
 from guidance.report.scene_view import ShapeOf, scene_pictures
@@ -115,6 +116,7 @@ def _pictures(inputs: ReportInputs, shape_of: ShapeOf) -> dict[str, object]:
             "beams_eye": _show(beams_eye_picture(inputs)),
             "scenes": [_show(p) for p in scene_pictures(inputs, shape_of)],
             "coverage_chart": _show(coverage_picture(inputs)),
+            "field_slices": _show(field_picture(inputs)),
             "sources_chart": _show(sources_picture(sources)),
             "forces_chart": _show(forces_picture(inputs)),
             "derived": [Shown(title, "", _data(png)) for title, png in inputs.pictures],

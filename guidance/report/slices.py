@@ -65,7 +65,8 @@ def array_axis(plan: Plan) -> FloatArray:
     return np.asarray(mean / np.linalg.norm(mean))
 
 
-def _exposure_middle(plan: Plan) -> FloatArray:
+def exposure_middle_ct_mm(plan: Plan) -> FloatArray:
+    """Return the middle of all exposures over all their positions, frame `ct` [mm]."""
     middles = []
     for e in plan.electrodes:
         axis = (e.tip_ct_mm - e.entry_ct_mm) / np.linalg.norm(e.tip_ct_mm - e.entry_ct_mm)
@@ -83,7 +84,7 @@ def _axial(inputs: ReportInputs, target: FloatArray) -> Picture:
     figure = new_figure(6.4, 5.2)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     _paint(axes, inputs, plane, check=False)
-    _needles(axes, inputs, plane)
+    draw_needles(axes, inputs, plane)
     return Picture(
         "Axial, through the tumour's centroid",
         f"Planning CT, z = {target[2]:.1f} mm (LPS). {_window_text()} Seen from the feet: the patient's right is on "
@@ -94,13 +95,13 @@ def _axial(inputs: ReportInputs, target: FloatArray) -> Picture:
 
 
 def _across(inputs: ReportInputs, plan: Plan) -> Picture:
-    plane = plane_across(_exposure_middle(plan), array_axis(plan), 36.0, 0.3)
+    plane = plane_across(exposure_middle_ct_mm(plan), array_axis(plan), 36.0, 0.3)
     checks = _sides(inputs)
     figure = new_figure(3.2 * len(checks) + 0.2 * (len(checks) - 1), 3.2)
     for n, check in enumerate(checks):
         axes = figure.add_axes((n * (1.0 / len(checks)) + (0.005 if n else 0.0), 0.0, 1.0 / len(checks) - 0.005, 1.0))
         _paint(axes, inputs, plane, check=check)
-        _crossings(axes, inputs, plane)
+        draw_crossings(axes, inputs, plane)
         _name_side(axes, check)
     return Picture(
         "Across the array, through the middle of the exposures",
@@ -122,7 +123,7 @@ def _along(inputs: ReportInputs, plan: Plan, n: int) -> Picture:
     for side, check in enumerate(checks):
         axes = figure.add_axes((side / len(checks) + (0.006 if side else 0.0), 0.0, 1.0 / len(checks) - 0.006, 1.0))
         _paint(axes, inputs, plane, check=check)
-        _needles(axes, inputs, plane, thin=check)
+        draw_needles(axes, inputs, plane, thin=check)
         _name_side(axes, check)
     return Picture(
         f"Along {electrode.id}",
@@ -163,15 +164,16 @@ def _paint(axes: Axes, inputs: ReportInputs, plane: Plane, *, check: bool) -> No
         interpolation="bilinear",
         aspect="auto",
     )
-    _outlines(axes, inputs, plane, points)
+    draw_outlines(axes, inputs, plane, points)
     _lesion(axes, inputs, plane, points)
-    _marks(axes, plane)
+    draw_marks(axes, plane)
     axes.set_xlim(-plane.half_width_mm, plane.half_width_mm)
     axes.set_ylim(plane.half_height_mm, -plane.half_height_mm)
     axes.set_axis_off()
 
 
-def _outlines(axes: Axes, inputs: ReportInputs, plane: Plane, points: FloatArray) -> None:
+def draw_outlines(axes: Axes, inputs: ReportInputs, plane: Plane, points: FloatArray) -> None:
+    """Draw the outlines of the case's structures where the plane cuts them."""
     labels = sample_labels(inputs.case.labels, points)
     across, down = plane.axes_mm()
     present = set(np.unique(labels).tolist())
@@ -200,7 +202,8 @@ def _lesion(axes: Axes, inputs: ReportInputs, plane: Plane, points: FloatArray) 
     lines.set_path_effects(HALO)
 
 
-def _marks(axes: Axes, plane: Plane) -> None:
+def draw_marks(axes: Axes, plane: Plane) -> None:
+    """Draw the patient's directions at the edges, and a scale bar."""
     style: dict[str, Any] = {
         "transform": axes.transAxes,
         "color": "white",
@@ -226,7 +229,7 @@ def _marks(axes: Axes, plane: Plane) -> None:
     )
 
 
-def _needles(axes: Axes, inputs: ReportInputs, plane: Plane, *, thin: bool = False) -> None:
+def draw_needles(axes: Axes, inputs: ReportInputs, plane: Plane, *, thin: bool = False) -> None:
     """Draw planned axes dashed and measured shafts full, projected onto the plane; thin over the metal itself."""
     plan = inputs.plan
     if plan is None:
@@ -280,7 +283,8 @@ def _crossing(plane: Plane, points_ct_mm: FloatArray) -> FloatArray | None:
     return None
 
 
-def _crossings(axes: Axes, inputs: ReportInputs, plane: Plane) -> None:
+def draw_crossings(axes: Axes, inputs: ReportInputs, plane: Plane) -> None:
+    """Draw where planned axes (open) and measured shafts (filled) go through the plane."""
     plan = inputs.plan
     if plan is None:
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.grid import TreatmentGrid
-from guidance.ablation.treatment import TreatmentResult, predict
+from guidance.ablation.treatment import TreatmentResult, predict, tissue_of
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
 from guidance.protocol import Protocol
@@ -130,6 +130,7 @@ def field_as_placed(
         lines,
         [(p.a, p.b, p.voltage_v) for p in fired],
         protocol.threshold_v_per_cm,
+        tissue_of(case),
         progress=progress,
     )
 

@@ -9,33 +9,34 @@ import pytest
 
 from guidance.ablation import needle_field
 from guidance.ablation.line_charges import LineCharges
+from guidance.ablation.needle_field import NearNeedles
+from kinematics.errors import InvalidInputError
+
+SHAPE = (40, 44, 48)
+
+
+def _one(cell_mm: float = 1.0) -> LineCharges:
+    """An exposure of 15 mm across the cells of a grid."""
+    axis = np.array([[0.36, 0.48, 0.8]])
+    start = np.array([[18.3, 17.9, 18.1]]) * cell_mm
+    return LineCharges.between(start, axis, np.array([15.0]) * cell_mm, np.array([0.535]) * cell_mm, 8)
 
 
 def test_blobs_keep_charge_and_place() -> None:
     """What is laid down on the grid sums to the charges, and its centre is theirs, at any place between cells."""
     places = np.array([[14.3, 15.8, 13.0], [16.49, 14.02, 15.5]])
-    charges = np.array([[2.0, -0.5], [0.0, 3.0]])
-    source = np.zeros((2, 30, 30, 30))
-    needle_field.deposit(source, places, charges)
-    assert source.sum(axis=(1, 2, 3)) == pytest.approx([1.5, 3.0])
+    for charges in (np.array([2.0, -0.5]), np.array([0.0, 3.0])):
+        source = np.zeros((32, 32, 32))
+        needle_field.deposit(source, places, charges)
+        assert source.sum() == pytest.approx(charges.sum())
+        assert source[0].any() == source[:, -1].any() == source[..., 0].any() == False  # noqa: E712
     cells = np.indices((30, 30, 30)).reshape(3, -1).T
-    assert source[1].reshape(-1) @ cells / 3.0 == pytest.approx(places[1], abs=1e-3)
-
-
-def test_the_row_of_blobs_stands_for_the_whole_line() -> None:
-    """Lengths add up to the exposures, and the mean place is the middle."""
-    start, axis = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]), np.array([[0.0, 0.6, 0.8], [1.0, 0.0, 0.0]])
-    nodes = np.array([[0.0, 0.6, 8.0, 20.0], [0.0, 1.0, 2.0, 15.0]])
-    places, lengths = needle_field.blobs(start, axis, nodes)
-    lengths = np.broadcast_to(lengths, places.shape[:-1])
-    assert lengths.sum(axis=(1, 2)) == pytest.approx([20.0, 15.0])
-    middle = (places * lengths[..., None]).sum(axis=(1, 2)) / np.array([[20.0], [15.0]])
-    assert middle == pytest.approx(start + axis * np.array([[10.0], [7.5]]))
+    assert source[1:-1, 1:-1, 1:-1].reshape(-1) @ cells / 3.0 == pytest.approx(places[1], abs=1e-3)
 
 
 def test_cubics_are_interpolated_exactly() -> None:
     """A polynomial of third degree in each coordinate comes back at any place."""
-    i, j, k = np.indices((9, 10, 11)).astype(float)
+    i, j, k = np.indices((11, 12, 13)).astype(float) - 1.0
     place = np.array([3.7, 4.25, 6.9])
 
     def value(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -54,15 +55,84 @@ def test_beyond_its_reach_a_blob_is_its_charge() -> None:
     assert found[2] == pytest.approx(math.erf(3.0 / math.sqrt(2.0) / sd) / 3.0)
 
 
-def test_line_and_blobs_agree_where_blobs_end() -> None:
-    """Along a line's flank at the reach of its blobs both give one potential: nothing jumps there."""
-    line = LineCharges.between(np.zeros((1, 3)), np.array([[0.0, 0.0, 1.0]]), np.array([20.0]), np.array([0.535]), 8)
-    places, lengths = needle_field.blobs(line.start_mm, line.axis, line.nodes_mm)
-    charges = (line.density[0][..., None] * lengths).reshape(-1)
-    z = np.array([-4.0, 1.3, 9.1, 19.5])
-    points = np.stack([np.full(4, needle_field.REACH * 1.5), np.zeros(4), z], axis=-1)
-    blobs = needle_field.blob_potential(points, places.reshape(-1, 3), 1.5) @ charges
-    t = z[:, None] - line.nodes_mm[0]
-    r = np.hypot(t, points[:, :1])
-    exact = (line.density[0, 0] * np.log((t + r)[:, :-1] / (t + r)[:, 1:])).sum(axis=1)
-    assert blobs == pytest.approx(exact, rel=1e-4)
+def test_what_is_added_near_a_needle_ends_where_its_blobs_do() -> None:
+    """At the edge of what is known beforehand, line and blobs are alike: less than a hundredth of the largest part."""
+    near = NearNeedles.of(_one(), SHAPE, 1.0)
+    m = len(near.blobs)
+    added = near.near_field(np.full(m, 0.1), np.full((m, len(needle_field.RING_CELLS)), 0.2))
+    size = np.linalg.norm(added, axis=1)
+    charges = _one()
+    off = near.cells - charges.start_mm[0]
+    along = np.clip(off @ charges.axis[0], 0.0, 15.0)
+    away = np.linalg.norm(off - along[:, None] * charges.axis[0], axis=1)
+    assert away.max() > 6.0
+    assert size[away > 5.5].max() < 0.01 * size.max()
+
+
+def test_what_is_added_is_the_field_of_the_line_less_that_of_the_grid() -> None:
+    """With a Gaussian's own potential for the grid's, line and addition differ by its central differences."""
+    charges, cell = _one(), 1.0
+    near = NearNeedles.of(charges, SHAPE, cell)
+    m = len(near.blobs)
+    current, sigma = np.linspace(0.05, 0.2, m), 0.25
+    added = near.near_field(current, np.full((m, len(needle_field.RING_CELLS)), sigma))
+    lengths = np.diff(charges.nodes_mm[0])
+    for row in range(0, len(near.cells), 211):
+        x = near.cells[row].astype(float)
+        around = np.concatenate([x + np.eye(3), x - np.eye(3)])
+        volts = needle_field.blob_potential(around, near.blobs.reshape(-1, 3), needle_field.BLOB_CELLS)
+        volts = volts.reshape(6, m, -1) @ needle_field.GAUSS_SHARE @ current
+        grid = -(volts[:3] - volts[3:]) / 2.0
+        places, share = np.polynomial.legendre.leggauss(60)
+        line = np.zeros(3)
+        for n in range(m):
+            t = charges.nodes_mm[0, n] + lengths[n] * (0.5 + 0.5 * places)
+            gap = x - (charges.start_mm[0] + t[:, None] * charges.axis[0])
+            r = np.linalg.norm(gap, axis=1)
+            line += current[n] * (0.5 * share / r**3) @ gap
+        expected = (line - grid) / (4.0 * math.pi * 1e-3 * sigma)
+        assert added[row] == pytest.approx(expected, abs=2e-3 * np.abs(expected).max() + 0.03)
+
+
+def test_the_field_added_goes_by_the_sigma_on_its_ring() -> None:
+    """Half the σ near the needle only: twice the addition there, and none of it far off."""
+    near = NearNeedles.of(_one(), SHAPE, 1.0)
+    m, rings = len(near.blobs), len(needle_field.RING_CELLS)
+    even = near.near_field(np.full(m, 0.1), np.full((m, rings), 0.2))
+    shells = np.full((m, rings), 0.2)
+    shells[:, :3] = 0.1
+    half = near.near_field(np.full(m, 0.1), shells)
+    charges = _one()
+    off = near.cells - charges.start_mm[0]
+    along = off @ charges.axis[0]
+    away = np.linalg.norm(off - along[:, None] * charges.axis[0], axis=1)
+    close, far = (away < 1.5) & (along > 4.0) & (along < 11.0), (away > 5.0) & (along > 2.0) & (along < 13.0)
+    assert close.sum() > 10 and far.sum() > 100
+    np.testing.assert_allclose(half[close], 2.0 * even[close], rtol=0.12, atol=0.02)
+    np.testing.assert_allclose(half[far], even[far], rtol=0.05, atol=0.02)
+
+
+def test_rings_lie_round_the_needle_and_average_it() -> None:
+    """A σ that grows with the distance from the axis is found at each ring's distance."""
+    charges = _one()
+    near = NearNeedles.of(charges, SHAPE, 1.0)
+    cells = np.stack(np.indices(SHAPE), axis=-1) - charges.start_mm[0]
+    along = cells @ charges.axis[0]
+    away = np.linalg.norm(cells - along[..., None] * charges.axis[0], axis=-1)
+    found = near.ring_sigma((1.0 + away).astype(np.float32))
+    assert found.mean(axis=0) == pytest.approx(1.0 + np.array(needle_field.RING_CELLS), abs=0.3)
+    assert near.ring_shares.sum() == pytest.approx(1.0) and (np.diff(near.ring_shares) < 0.0).all()
+
+
+def test_what_a_needle_adds_does_not_depend_on_the_unit_of_length() -> None:
+    """Everything twice as large: the same cells, a quarter of the field."""
+    one, two = NearNeedles.of(_one(), SHAPE, 1.0), NearNeedles.of(_one(2.0), SHAPE, 2.0)
+    np.testing.assert_array_equal(one.cells, two.cells)
+    np.testing.assert_allclose(two.entry_field, 0.25 * one.entry_field, rtol=1e-4, atol=1e-6)
+    assert two.surface == pytest.approx(0.5 * one.surface, rel=1e-6)
+
+
+def test_a_needle_at_the_end_of_the_grid_is_refused() -> None:
+    """Its blobs would find no cells."""
+    with pytest.raises(InvalidInputError, match=r"end of the field's grid"):
+        NearNeedles.of(_one(), (40, 44, 36), 1.0)

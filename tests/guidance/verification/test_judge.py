@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.grid import TreatmentGrid
-from guidance.ablation.treatment import predict
+from guidance.ablation.treatment import predict, tissue_of
 from guidance.case.case import Case
 from guidance.planning.plan import Plan
 from guidance.protocol import Protocol, named
@@ -127,6 +127,7 @@ def test_coverage_and_currents_are_those_of_the_field_where_the_needles_stand(
         [ElectrodeLine.of_plan(e, plan.device.radius_mm) for e in plan.electrodes],
         [(p.a, p.b, p.voltage_v) for p in plan.pairs],
         500.0,
+        tissue_of(case),
     )
     assert good.coverage is not None
     assert good.coverage.threshold_v_per_cm == 500.0
@@ -163,7 +164,9 @@ class Field:
         assert self.asked is not None
         return tuple(self.current_a + n for n in range(len(self.asked[-1][1])))
 
-    def predict(self, _grid: Any, lines: Any, pairs: Any, threshold: float, progress: Any = None) -> Field:
+    def predict(
+        self, _grid: Any, lines: Any, pairs: Any, threshold: float, _tissue: Any, progress: Any = None
+    ) -> Field:
         self.asked = [*(self.asked or []), ([line.id for line in lines], pairs, threshold)]
         if progress is not None:
             progress("field", 0.5)
