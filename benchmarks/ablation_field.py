@@ -250,7 +250,7 @@ def two_tissues(quick: bool) -> bool:
     places = places[away > 2.0]
     print("two tissues, 0.2 and another from a plane on (along the axes; current, and the field's median and 95th")
     print(f"percentile over places {FAR_FROM_PLANE_MM:g} mm and more from the plane and 2 mm from the needles):")
-    currents, medians = [], []
+    currents, medians, skew = [], [], []
     for name, (point, normal) in list(PLANES.items())[:: 2 if quick else 1]:
         for beyond in (0.05, 0.7):
             plane = Plane(np.array(point), np.array(normal), beyond)
@@ -268,9 +268,12 @@ def two_tissues(quick: bool) -> bool:
                 row += f"  {cell:g} mm {off:+.2f}, {spread[0]:.2f}, {spread[1]:.2f};"
                 currents.append(abs(off))
                 medians.append(float(spread[0]))
-            print(f"  {name}, {beyond:g} S/m:{row}", flush=True)
+            found = solve(pair.cylinders(), [(0, 1, pair.voltage_v)], tissues, turn=ORIENTATIONS["skew"])
+            skew.append(100.0 * (found.currents_a[0] / float(oracle.currents_a(volts)[0]) - 1.0))
+            print(f"  {name}, {beyond:g} S/m:{row}  skew, 1 mm {skew[-1]:+.2f}", flush=True)
     by_size = np.array(medians).reshape(-1, len(LAYER_CELLS_MM))
     worst = np.array(currents).reshape(-1, len(LAYER_CELLS_MM))[:, LAYER_CELLS_MM.index(1.0)].max()
+    worst = max(worst, np.abs(skew).max())
     middle = by_size[:, LAYER_CELLS_MM.index(1.0)].max()
     order = float(np.polyfit(np.log(LAYER_CELLS_MM), np.log(by_size).mean(axis=0), 1)[0])
     good = bool(worst <= ASKED_PERCENT) and order >= ASKED_ORDER
