@@ -11,7 +11,7 @@ CASE ?= lidc
 SEED ?= 0
 TRIALS ?= 20
 
-.PHONY: help setup run test check format lock bench bench-registration campaign clean
+.PHONY: help setup run test check format lock bench bench-registration bench-ablation campaign clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -54,6 +54,12 @@ bench: setup
 bench-registration: setup
 	@failed=; for part in images labels fiducials fit accuracy surface ct_to_ct calibration tracking dicomout; do \
 		echo "== $$part"; $(BIN)/python -m benchmarks.registration_$$part || failed="$$failed $$part"; \
+	done; [ -z "$$failed" ] || { echo "missed:$$failed"; exit 1; }
+
+ABLATION := $(sort $(patsubst benchmarks/ablation_%.py,%,$(wildcard benchmarks/ablation_*.py)))
+bench-ablation: setup
+	@failed=; for part in $(ABLATION); do \
+		echo "== $$part"; $(BIN)/python -m benchmarks.ablation_$$part || failed="$$failed $$part"; \
 	done; [ -z "$$failed" ] || { echo "missed:$$failed"; exit 1; }
 
 campaign: setup
