@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from guidance.ablation.coverage import Coverage
+from guidance.check import Check
 from guidance.scene import ElectrodeDevice
 from kinematics.arrays import Rows7, Vec3
 from kinematics.value import Value
@@ -60,6 +61,8 @@ class PlannedPair(Value):
     depth_mismatch_mm: float
     voltage_v: float
     current_a: float
+    current_rise_a: float | None = None
+    """From the first pulse to the last, where the model of the tissue predicts one."""
 
 
 class PulseTrain(Value):
@@ -104,6 +107,8 @@ class Plan(Value):
     pairs: tuple[PlannedPair, ...] = ()
     pulses: PulseTrain | None = None
     coverage: Coverage | None = None
+    checks: tuple[Check, ...] = ()
+    """Every rule of the protocol that can be judged before a needle moves; no hard one is broken."""
     order: tuple[str, ...] = ()
     insertions: tuple[PlannedInsertion, ...] = ()
     alternatives: tuple[Alternative, ...] = ()

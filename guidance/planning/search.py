@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from guidance.ablation.grid import TreatmentGrid
 from guidance.case.case import Case
+from guidance.check import Severity, not_kept
 from guidance.planning import arrays, corridors, directions, risk
 from guidance.planning.anatomy import Anatomy, build_anatomy
 from guidance.planning.assemble import Assembly
@@ -357,7 +358,14 @@ class _Search:
                 self.tally.cut("arrays_cut_current", miss, f"{current:.0f} A in a pair ({scored.described})")
                 continue
             others = [s for s in kept if s is not scored]
-            return self.assembly.plan(scored, electrodes, reach, result, self._distinct(scored, others))
+            found = self.assembly.plan(scored, electrodes, reach, result, self._distinct(scored, others))
+            against = not_kept(found.checks, Severity.HARD)
+            if against:
+                self.tally.cut(
+                    "arrays_cut_protocol", float(len(against)), f"{against[0].sentence} ({scored.described})"
+                )
+                continue
+            return found
         return None
 
     @staticmethod
