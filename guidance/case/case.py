@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import Field, computed_field, model_validator
 
 from guidance.case.policy import Policy
-from guidance.scene import ElectrodeDevice
+from guidance.scene import Device, ElectrodeDevice
 from kinematics.errors import InvalidInputError
 from kinematics.value import Value
 from registration.images.volume import Volume
@@ -86,7 +86,7 @@ class CaseDescription(Value):
     """Of the skin mask."""
     structures: tuple[Structure, ...]
     target: str
-    device: ElectrodeDevice = ElectrodeDevice()
+    device: Device = ElectrodeDevice()
     protocol: str = "pancreas-ire-default"
     eligibility: Eligibility
     provenance: dict[str, str] = Field(default_factory=dict)
