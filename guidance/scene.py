@@ -50,7 +50,7 @@ class BipolarNeedle(NeedleDevice):
     The protocol's spacing, angle and V/cm are rules for pairs of needles; the limits of this one are its own.
 
     Raises:
-        InvalidInputError: A voltage over the device's limit, or conductors or a gap less than twice as long as it is thick.
+        InvalidInputError: A voltage over the device's limit; conductors or a gap less than twice as long as thick.
     """
 
     kind: Literal["bipolar"] = "bipolar"

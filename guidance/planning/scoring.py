@@ -203,7 +203,7 @@ class Scorer:
         return bool(np.linalg.norm(off, axis=-1).min() < self.keep_away_by_mm)
 
     def lines(self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule) -> list[ElectrodeLine]:
-        """Return the conductors in frame `ct` for the field: electrodes E1, E2, ... or both ends of a bipolar needle."""
+        """Return the conductors in frame `ct` for the field: electrodes E1, E2, ..., or both of a bipolar needle."""
         T = self.anatomy.T_ct_grid
         needles = [
             ElectrodeLine(

@@ -150,16 +150,11 @@ class _Search:
         """Run every stage."""
         for fineness in PASSES:
             ranked = self._ranked(fineness)
-            chosen = self._chosen(ranked)
-            if chosen is not None:
+            chosen, short = self._chosen(ranked), too_little(self.scorer, ranked)
+            if chosen is not None or short:  # what one needle cannot cover, no finer look mends
                 break
-        else:
-            reasons = (
-                *too_little(self.scorer, ranked),
-                *self.tally.reasons(),
-                *self._depth_reason(),
-                *self._beyond_reach(),
-            )
+        if chosen is None:
+            reasons = (*short, *self.tally.reasons(), *self._depth_reason(), *(() if short else self._beyond_reach()))
             chosen = refused(reasons, self.case, self.registration, self.tally.counts)
         self.tell("plan: done", 1.0)
         return chosen
@@ -217,11 +212,13 @@ class _Search:
         first, second = (np.array([a[n] for a in axes]) for n in range(2))
         tumour = self.anatomy.tumour_mm
         across = max(float(np.abs(tumour @ f).max()) for f in first[:: max(1, len(first) // 40)])
-        lateral, beyond = directions.lateral_grid(max(LEAST_RADIUS_MM, across + 4.0), fineness.pitch_mm), PLANES_MM
         single = isinstance(self.suite.device, BipolarNeedle)
         if single:
             lateral, beyond = lines_mm(fineness.pitch_mm)
-        planes = np.array([(tumour @ -o).max() for o in out])[:, None] + np.array(beyond)
+        else:
+            wide = max(LEAST_RADIUS_MM, across + 4.0)
+            lateral, beyond = directions.lateral_grid(wide, fineness.pitch_mm), np.array(PLANES_MM)
+        planes = np.array([(tumour @ -o).max() for o in out])[:, None] + beyond
         found = corridors.trace_corridors(
             self.anatomy, out, first, second, lateral, planes, self.model.spread, least_excess_mm=fineness.open_mm
         )

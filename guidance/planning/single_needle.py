@@ -39,13 +39,13 @@ KEPT = 3
 REACH_STEP_MM, REACH_MAX_MM = 0.05, 25.0
 
 
-def lines_mm(pitch_mm: float) -> tuple[FloatArray, tuple[float, ...]]:
+def lines_mm(pitch_mm: float) -> tuple[FloatArray, FloatArray]:
     """Return the lines to trace across the axis, shape (n, 2), and the tip depths [mm].
 
     Args:
         pitch_mm: Of the lateral grid of arrays.
     """
-    return lateral_grid(LATERAL_MM, PITCH_SHARE * pitch_mm), PLANES_MM
+    return lateral_grid(LATERAL_MM, PITCH_SHARE * pitch_mm), np.array(PLANES_MM)
 
 
 def best_lines(corridors: Corridors, out: FloatArray, lateral_mm: FloatArray, planes_mm: FloatArray) -> list[Candidate]:
