@@ -108,7 +108,9 @@ def _turned(array: Float32) -> Float32:
 
 # Single-threaded, loops over whole arrays with the innermost along memory: what lets the compiler use vectors.
 @njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
-def _explicit(d: Any, i: int, rise: Any, fi: Any, fj: Any, fk: Any, warming: Any, drain: Any, power: Any, t: Any) -> None:
+def _explicit(
+    d: Any, i: int, rise: Any, fi: Any, fj: Any, fk: Any, warming: Any, drain: Any, power: Any, t: Any
+) -> None:
     """Set rows 1… of `d` to Δt·(A·θ + q/ρc) in plane i."""
     ni, nj, nk = rise.shape
     below, above = max(i - 1, 0), min(i + 1, ni - 1)

@@ -187,7 +187,7 @@ class ThermalMap:
 
 
 def is_blood(name: str, tissue: Tissue) -> bool:
-    """Tell whether a structure carries blood: a vessel, but not a bile or pancreatic duct, which is of the same class."""
+    """Tell whether a structure carries blood: a vessel, but no bile or pancreatic duct, which is of the same class."""
     return tissue is Tissue.VESSEL and "duct" not in name
 
 

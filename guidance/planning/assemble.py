@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from guidance.ablation.electrode import conductor_ids
 from guidance.ablation.treatment import TreatmentResult, predict, tissue_of
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
@@ -30,7 +31,7 @@ from guidance.planning.reach import Reach
 from guidance.planning.scoring import Scored, Scorer
 from guidance.protocol import Protocol
 from guidance.protocol_checks import plan_checks
-from guidance.scene import SuiteDescription
+from guidance.scene import BipolarNeedle, SuiteDescription
 from kinematics.arrays import FloatArray
 from registration.registration import Registration
 
@@ -126,6 +127,9 @@ class Assembly:
 
     def pairs(self, scored: Scored) -> list[tuple[str, str, float, float]]:
         """Return the pulsed pairs: names, spacing [mm], voltage [V]."""
+        device = self.suite.device
+        if isinstance(device, BipolarNeedle):
+            return [(*conductor_ids("E1"), device.pitch_mm, device.voltage_v)]
         pairs = []
         for a, b in self.scorer.pulsed(scored):
             spacing = float(np.linalg.norm(scored.candidate.lateral_mm[a] - scored.candidate.lateral_mm[b]))
@@ -203,13 +207,12 @@ class Assembly:
         return risk.hit_probabilities(self.anatomy, self.model, scored.tips_mm, axis, scored.depths_mm, draws)
 
     def _alternative(self, s: Scored) -> Alternative:
-        sides = s.candidate.sides_mm
-        pulsed: FloatArray = sides[sides <= self.protocol.spacing_max_mm]
+        spacings = [spacing for _, _, spacing, _ in self.pairs(s)]
         forbidden = [p.clearance_mm for p in self.case.description.policy.values() if p.kind is PolicyKind.FORBIDDEN]
         least = min(forbidden, default=0.0)
         return Alternative(
             electrodes=len(s.tips_mm),
-            spacing_mm=float(pulsed.mean()),
+            spacing_mm=float(np.mean(spacings)),
             axis_ct=self.anatomy.T_ct_grid.directions(s.candidate.axis),
             least_clearance_mm=s.least_excess_mm + least,
             tumour_percent=s.tumour_percent,

@@ -16,7 +16,7 @@ from guidance.procedure.guard import BUCKLING_SHARE, buckling_load_n
 from guidance.protocol import Protocol
 from guidance.protocol_checks import case_checks
 from guidance.protocol_rules import Code
-from guidance.scene import SuiteDescription
+from guidance.scene import ElectrodeDevice, SuiteDescription
 from kinematics.arrays import FloatArray
 from registration.registration import Registration
 
@@ -28,6 +28,7 @@ STAGES = (
     "corridors_cut_no_skin_in_view",
     "corridors_cut_wrist_reach",
     "arrays",
+    "arrays_of_1",
     "arrays_of_2",
     "arrays_of_3",
     "arrays_of_4",
@@ -80,9 +81,14 @@ class Tally:
 
     def arrays(self, pairs: int, triples: int, quads: int) -> None:
         """Count the arrays by their number of electrodes."""
-        for stage, count in (("arrays_of_2", pairs), ("arrays_of_3", triples), ("arrays_of_4", quads)):
-            self.add(stage, count)
+        for electrodes, count in ((2, pairs), (3, triples), (4, quads)):
+            self.add(f"arrays_of_{electrodes}", count)
             self.add("arrays", count)
+
+    def single(self, needles: int) -> None:
+        """Count needles that are to treat alone."""
+        self.add("arrays_of_1", needles)
+        self.add("arrays", needles)
 
     def reasons(self) -> tuple[str, ...]:
         """Return the reasons: the binding limit first, then the nearest miss at each, then what was cut."""
@@ -103,6 +109,8 @@ class Tally:
         lines += [f"nearest miss, {_words(k)}: {self.nearest[k]}" for k in STAGES if k in self.nearest]
         cuts_text = ", ".join(f"{_words(k)} {v}" for k, v in c.items() if "_cut_" in k and v)
         sizes = ", ".join(f"{c[f'arrays_of_{n}']} of {n} electrodes" for n in (2, 3, 4))
+        if c["arrays_of_1"]:
+            sizes = "each of one needle"
         lines.append(f"of {c['corridors']} corridors and {c['arrays']} arrays ({sizes}), cut by: {cuts_text or 'none'}")
         return tuple(lines)
 
@@ -162,7 +170,7 @@ def reasons_before_search(
     if outside:
         reasons.append(f"the target lies outside the body: {outside} of its {len(points)} voxels")
     device = suite.device
-    if not allowed_exposures_mm(device.exposures_mm, protocol):
+    if isinstance(device, ElectrodeDevice) and not allowed_exposures_mm(device.exposures_mm, protocol):
         reasons.append(
             f"the electrode {device.name!r} has no exposure from {protocol.exposure_min_mm:g} to "
             f"{protocol.exposure_pancreas_max_mm:g} mm"

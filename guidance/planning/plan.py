@@ -8,7 +8,7 @@ from pydantic import Field
 
 from guidance.ablation.coverage import Coverage
 from guidance.check import Check
-from guidance.scene import ElectrodeDevice
+from guidance.scene import Device, ElectrodeDevice
 from kinematics.arrays import Rows7, Vec3
 from kinematics.value import Value
 
@@ -34,6 +34,7 @@ class PlannedElectrode(Value):
     entry_ct_mm: Vec3
     tip_ct_mm: Vec3
     exposure_mm: float
+    """Conducting length behind the tip; of a bipolar needle from the tip to the end of the proximal conductor."""
     depth_mm: float
     """Entry to tip along the axis."""
     pull_back_mm: tuple[float, ...]
@@ -52,7 +53,11 @@ class PlannedElectrode(Value):
 
 
 class PlannedPair(Value):
-    """Two electrodes that are pulsed against each other."""
+    """Two electrodes that are pulsed against each other, or the two conductors of a bipolar needle.
+
+    Of a bipolar needle the names are `E1.distal` and `E1.proximal`, and the spacing runs along its axis, from middle
+    to middle.
+    """
 
     a: str
     b: str
@@ -103,7 +108,7 @@ class Plan(Value):
     status: PlanStatus
     reasons: tuple[str, ...]
     electrodes: tuple[PlannedElectrode, ...] = ()
-    device: ElectrodeDevice = ElectrodeDevice()
+    device: Device = ElectrodeDevice()
     pairs: tuple[PlannedPair, ...] = ()
     pulses: PulseTrain | None = None
     coverage: Coverage | None = None
