@@ -8,15 +8,16 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from guidance.bipolar_checks import device_checks
 from guidance.check import Check
 from guidance.protocol_rules import Code, check_at, check_by
+from guidance.scene import BipolarNeedle
 
 if TYPE_CHECKING:
     from guidance.ablation.coverage import Coverage
     from guidance.case.case import Case, Eligibility
     from guidance.planning.plan import Plan, PlannedElectrode, PlannedPair, PulseTrain
     from guidance.protocol import Protocol
-    from guidance.verification.verdict import PlacedCoverage
 
 _ANSWERS = (
     # The answer that keeps the rule.
@@ -154,7 +155,7 @@ def pulse_checks(train: PulseTrain | None, protocol: Protocol) -> tuple[Check, .
     )
 
 
-def coverage_checks(coverage: Coverage | PlacedCoverage | None, protocol: Protocol) -> tuple[Check, ...]:
+def coverage_checks(coverage: Coverage | None, protocol: Protocol) -> tuple[Check, ...]:
     """Check the coverage of the tumour and of tumour + margin; no field is no coverage."""
     tumour, margin = (coverage.tumour_percent, coverage.with_margin_percent) if coverage is not None else (0.0, 0.0)
     return (
@@ -184,13 +185,23 @@ def plan_checks(
     most, flag = 100.0 * protocol.hit_probability_max, 100.0 * protocol.hit_probability_warn
     return (
         *case_checks(case.description.eligibility, diameter_mm, registration_p95_mm, protocol),
-        *array_checks(plan.electrodes, protocol),
-        *(c for pair in plan.pairs for c in _planned_pair_checks(pair, protocol)),
+        *_device_checks(plan, protocol),
         *pulse_checks(plan.pulses, protocol),
         *(c for e in plan.electrodes for c in _way_checks(e, asked, protocol)),
         check_by(protocol, Code.HIT_PROBABILITY_MAX, touching, limit=most),
         check_by(protocol, Code.HIT_PROBABILITY_WARN, touching, limit=flag),
         *coverage_checks(plan.coverage, protocol),
+    )
+
+
+def _device_checks(plan: Plan, protocol: Protocol) -> tuple[Check, ...]:
+    """Apply the rules for an array of electrodes, or those for one bipolar needle."""
+    if isinstance(plan.device, BipolarNeedle):
+        fired = [(pair_name(p.a, p.b), p.voltage_v, p.current_a) for p in plan.pairs]
+        return device_checks(plan.electrodes, plan.device, fired, protocol)
+    return (
+        *array_checks(plan.electrodes, protocol),
+        *(c for pair in plan.pairs for c in _planned_pair_checks(pair, protocol)),
     )
 
 

@@ -18,6 +18,7 @@ LEAST, MOST, EXACTLY = Sense.AT_LEAST, Sense.AT_MOST, Sense.EXACTLY
 HARD, WARN, SHOWN = Severity.HARD, Severity.WARN, Severity.SHOWN
 ABSOLUTE = "absolute contraindication, Delphi consensus 2024"
 RELATIVE = "relative contraindication, WJG 2023;29:223 table 2"
+DEVICE = "limit of the device (recalled)"
 POLICY = f"policy of the case; 2 mm is a {OURS}"
 
 
@@ -124,6 +125,17 @@ class Code(Enum):
     PULSES_MIN = Rule("pulses of a pair", LEAST, "", HARD, "pulses_min")
     PULSES_IDEAL = Rule("pulses of a pair, ideal", EXACTLY, "", SHOWN, "pulses")
     PULSES_MAX = Rule("pulses of a pair, most", MOST, "", HARD, "pulses_max")
+    # One bipolar needle: what the device limits, and how far the needle itself may stand off its plan.
+    BIPOLAR_NEEDLES = Rule("bipolar needles", EXACTLY, "", HARD, source=OURS)
+    BIPOLAR_SPAN = Rule("span {}, off the device's", MOST, "mm", HARD, source=DEVICE)
+    BIPOLAR_VOLTAGE_MAX = Rule("voltage {}", MOST, "V", HARD, source=DEVICE)
+    BIPOLAR_CURRENT_MAX = Rule("current {}", MOST, "A", HARD, source=DEVICE)
+    NEEDLE_LATERAL_ERROR_MAX = Rule("lateral error {}", MOST, "mm", HARD, "spacing_error_max_mm")
+    NEEDLE_LATERAL_ERROR_WARN = Rule("lateral error {}, flag", MOST, "mm", WARN, "spacing_error_warn_mm")
+    NEEDLE_DEPTH_ERROR_MAX = Rule("depth error {}", MOST, "mm", HARD, "depth_mismatch_max_mm")
+    NEEDLE_DEPTH_ERROR_WARN = Rule("depth error {}, flag", MOST, "mm", WARN, "depth_mismatch_warn_mm")
+    NEEDLE_ANGLE_ERROR_MAX = Rule("angle error {}", MOST, "°", HARD, "angle_max_deg")
+    NEEDLE_ANGLE_ERROR_WARN = Rule("angle error {}, flag", MOST, "°", WARN, "angle_warn_deg")
     # The way in, and what is predicted.
     CLEARANCE_MIN = Rule("{} clear of {}", LEAST, "mm", HARD, source=POLICY)
     CLEARANCE_IDEAL = Rule("{} clear of {}, ideal", LEAST, "mm", SHOWN, "clearance_ideal_mm")

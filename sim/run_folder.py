@@ -49,6 +49,10 @@ class RunFolder:
             )
         return RunSettings.load(self["run.json"])
 
+    def field(self, *, as_placed: bool) -> Path:
+        """The largest |E| over all firings [V/cm], frame `ct`: of the plan, or of the needles as measured."""
+        return self["field_as_placed.nii.gz" if as_placed else "field_planned.nii.gz"]
+
     @property
     def journal(self) -> Path:
         """The journal of the execution."""

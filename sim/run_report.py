@@ -9,19 +9,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from guidance.ablation.electrode import ElectrodeLine
-from guidance.ablation.grid import TreatmentGrid
-from guidance.ablation.pulses import firing_pairs
-from guidance.ablation.treatment import TreatmentResult, predict, tissue_of
 from guidance.case.pictures import vessel_pictures
-from guidance.planning.plan import Plan, PlanStatus
+from guidance.planning.plan import Plan
 from guidance.procedure.execution import Execution
 from guidance.procedure.journal import Journal
 from guidance.report.dicom.export import write_dicom
 from guidance.report.inputs import ReportInputs
 from guidance.report.pdf import write_pdf
 from guidance.report.report import write_report
-from guidance.verification.judge import field_as_placed
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
 from kinematics.errors import InvalidInputError, StorageError
@@ -56,8 +51,7 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
     verdict = _optional(Verdict, folder["verdict.json"])
     check = folder["ct_after.nii.gz"]
     check_ct = read_image(check, frame="check") if placement is not None and check.exists() else None
-    result = field_of_run(procedure, plan, placement, verdict)
-    lesion = None if result is None else result.peak
+    lesion = _field(folder, verdict)
     tell("report", 0.2)
     inputs = ReportInputs(
         case=procedure.case,
@@ -75,7 +69,7 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
         pictures=vessel_pictures(procedure.case),
         budget=procedure.settings.budget,
         version=procedure.settings.version,
-        placed_curve=result.coverage.curve if result is not None and verdict is not None else (),
+        placed_curve=verdict.coverage.curve if verdict is not None and verdict.coverage is not None else (),
         refusal=refusal,
         registration_told=_told(folder),
     )
@@ -103,19 +97,10 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
     return tuple(notes)
 
 
-def field_of_run(
-    procedure: SimulatedProcedure, plan: Plan | None, placement: Placement | None, verdict: Verdict | None
-) -> TreatmentResult | None:
-    """Return the field of the needles as judged, or as planned when there is no verdict; None without a plan."""
-    if plan is None or plan.status is not PlanStatus.OK:
-        return None
-    case, protocol = procedure.case, procedure.protocol
-    if placement is not None and verdict is not None:
-        return field_as_placed(plan, {n.id: n for n in placement.needles}, verdict.pairs, case, protocol)
-    lines = [ElectrodeLine.of_plan(e, plan.device.radius_mm) for e in plan.electrodes]
-    return predict(
-        TreatmentGrid.around_target(case), lines, firing_pairs(plan), protocol.threshold_v_per_cm, tissue_of(case)
-    )
+def _field(folder: RunFolder, verdict: Verdict | None) -> Volume | None:
+    """Return the saved field: of the needles as measured where they were judged, of the plan otherwise."""
+    path = folder.field(as_placed=verdict is not None)
+    return read_image(path) if path.exists() else None
 
 
 def _optional(kind: type[V], path: Path) -> V | None:

@@ -235,6 +235,7 @@ class SimulatedProcedure:
         registration = self.registration
         if not registration.accepted:
             raise RefusedError("plan", ("the registration was not accepted", *registration.reasons))
+        self.folder.field(as_placed=False).unlink(missing_ok=True)
         with self._timed("plan"):
             plan = search_plan(
                 self.case,
@@ -242,9 +243,14 @@ class SimulatedProcedure:
                 suite=self.settings.suite,
                 protocol=self.protocol,
                 progress=self._part("plan"),
+                on_field=self._keep_field(as_placed=False),
             )
             plan.save(self.folder["plan.json"])
         return plan
+
+    def _keep_field(self, *, as_placed: bool) -> Callable[[Volume], None]:
+        """Return what saves a field as an image, so that report and other programs need not solve it again."""
+        return lambda field: write_image(field, self.folder.field(as_placed=as_placed))
 
     @property
     def saved_plan(self) -> Plan:
@@ -355,10 +361,11 @@ class SimulatedProcedure:
             raise RefusedError("verify", ("no needle was inserted", *self.execution.reasons))
         with Journal(self.folder.journal) as journal:
             journal.verify(self.execution.journal_head)
-        for name in ("placement.json", "verdict.json"):  # what is refused now must not stand as passed
-            self.folder[name].unlink(missing_ok=True)
+        # What is refused now must not stand as passed.
+        for path in (self.folder["placement.json"], self.folder["verdict.json"], self.folder.field(as_placed=True)):
+            path.unlink(missing_ok=True)
         check_ct = self.scan()
-        placement, verdict = self.judge_image(check_ct)
+        placement, verdict = self.judge_image(check_ct, on_field=self._keep_field(as_placed=True))
         if self.folder.truth.exists():  # it decides nothing, and a verdict does without
             truth = ProcedureTruth.load(self.folder.truth)
             verdict = with_truth(verdict, self.saved_plan, placement, truth, self.case)
@@ -372,8 +379,10 @@ class SimulatedProcedure:
             return self.execution.plan_sha256
         return Approval.load(self.folder["approval.json"]).plan_sha256
 
-    def judge_image(self, check_ct: Volume) -> tuple[Placement, Verdict]:
-        """Measure and judge the needles in any CT of this patient; nothing is saved.
+    def judge_image(
+        self, check_ct: Volume, on_field: Callable[[Volume], None] | None = None
+    ) -> tuple[Placement, Verdict]:
+        """Measure and judge the needles in any CT of this patient; nothing is saved but by `on_field` (see `judge`).
 
         Raises:
             InvalidInputError: No plan was approved.
@@ -385,7 +394,8 @@ class SimulatedProcedure:
             placement = measure(
                 check_ct, self.planning_ct, plan, self.case, suite=suite, budget=self.settings.budget, progress=looking
             )
+            approved = self._approved_sha256()
             verdict = judge(
-                plan, placement, self.case, budget, self.protocol, judging, approved_sha256=self._approved_sha256()
+                plan, placement, self.case, budget, self.protocol, judging, approved_sha256=approved, on_field=on_field
             )
         return placement, verdict

@@ -34,6 +34,8 @@ ROUNDS = 60
 """Joint improvements at most."""
 CYCLES = 3
 """Steps of conjugate gradients in each."""
+FIRST_CYCLES = 10
+"""In the first, whose current is that of tissue at rest."""
 RELAX = 1.2
 """How far σ moves towards what it should be, as a power of the ratio."""
 
@@ -47,17 +49,25 @@ class PairField:
 
     Args:
         current_a: From one electrode of the pair to the other.
+        resting_a: The same at the first pulse, in tissue at rest; to about a percent.
         field_v_per_cm: |E| by cell of the solved grid.
         sigma_s_per_m: σ that it left, by cell.
         surface_v: Potential on every segment's surface, shape (n, s).
         rounds: Joint improvements that were needed.
+        voltage_v: Between the two.
+        potential_v: Of the grid, framed: what the segments' blobs make.
+        segment_a: Current of each segment.
     """
 
     current_a: float
+    resting_a: float
     field_v_per_cm: Single
     sigma_s_per_m: Single
     surface_v: FloatArray
     rounds: int
+    voltage_v: float
+    potential_v: Single
+    segment_a: FloatArray
 
 
 class PositionField:
@@ -108,7 +118,8 @@ class PositionField:
         Args:
             pair: Two electrodes by index, and the voltage [V] between them.
             least_s_per_m: σ that earlier pulses of the same train left: it never falls again within a train.
-            begin: A similar solution to begin at; it changes the time this takes, and nothing else.
+            begin: A solution of the same pair at the same position to begin at, best of a similar voltage: it changes
+                the time this takes, and the result by less than the tolerances.
 
         Raises:
             InvalidInputError: The solution does not settle.
@@ -119,7 +130,11 @@ class PositionField:
         least = resting if least_s_per_m is None else np.maximum(resting, least_s_per_m)
         sigma = least.copy() if begin is None else np.maximum(least, begin.sigma_s_per_m)
         potential, source = self._grid.framed(), self._grid.framed()
-        current = self._first_currents(pair, sigma)
+        if begin is None:
+            current = self._first_currents(pair, sigma)
+        else:
+            current = voltage / begin.voltage_v * begin.segment_a
+            potential += voltage / begin.voltage_v * begin.potential_v
         field, settled = np.empty_like(sigma), np.empty_like(sigma)
         partial = np.empty((kind.shape[0], 2))
         change, uneven, left = math.inf, math.inf, math.inf
@@ -127,7 +142,8 @@ class PositionField:
             self._grid.conduct(sigma)
             source.fill(0.0)
             self._near.deposit(source, current)
-            left = self._grid.solve(source, potential, 0.1 * RESIDUAL, CYCLES)[1]
+            cycles = FIRST_CYCLES if number == 1 and begin is None else CYCLES
+            left = self._grid.solve(source, potential, 0.1 * RESIDUAL, cycles)[1]
             rings = self._near.ring_sigma(sigma)
             effective = 1.0 / ((1.0 / rings) @ self._near.ring_shares)
             surface = self._surface_v(potential, current, effective)
@@ -136,6 +152,9 @@ class PositionField:
             scale = voltage / (mean[a] - mean[b])
             potential *= scale
             current, surface, mean = scale * current, scale * surface, scale * mean
+            if number == 1:
+                of_tissue = float(current[self._owner == a].sum())
+                resting_a = of_tissue if begin is None else voltage / begin.voltage_v * begin.resting_a
             uneven = float(np.abs(surface - mean[self._owner]).max()) / voltage
             near = self._near.near_field(current, rings)
             field_loops.respond(
@@ -148,10 +167,14 @@ class PositionField:
             if max(change, uneven, abs(scale - 1.0)) <= TOLERANCE and left <= RESIDUAL:
                 return PairField(
                     current_a=float(current[self._owner == a].sum()),
+                    resting_a=resting_a,
                     field_v_per_cm=field * np.float32(V_PER_CM),
                     sigma_s_per_m=sigma,
                     surface_v=surface.reshape(len(mean), -1),
                     rounds=number,
+                    voltage_v=voltage,
+                    potential_v=potential.astype(np.float32),
+                    segment_a=current,
                 )
             sigma, settled = settled, sigma
             current = current + self._evened(mean[self._owner] - surface, effective)

@@ -22,12 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidance.ablation.grid import TreatmentGrid
+from guidance.ablation.heat_figures import HeatFigures, StructureHeat
 from guidance.ablation.thermal import BODY_C, ThermalMap
 from guidance.case.case import Structure
 from guidance.protocol import Protocol
-from kinematics.arrays import Vec3
 from kinematics.errors import InvalidInputError
-from kinematics.value import Value
 from registration.images.volume import Volume
 
 if TYPE_CHECKING:
@@ -40,9 +39,9 @@ HOT_C = 50.0
 AFTER_S = 30.0
 """Followed beyond the last train, while heat still reaches colder cells."""
 HEART_RATE_MIN_PER_MIN, HEART_RATE_MAX_PER_MIN = 30.0, 200.0
-FIRST_STEP, GROWTH, LONGEST_STEP = 0.12, 1.4, 1.2
+FIRST_STEP, GROWTH, LONGEST_STEP = 0.3, 1.7, 2.0
 """Steps begin short where the power changes and grow, in units of cell² / diffusivity."""
-COOLING_STEP = 4.0
+COOLING_STEP = 6.0
 """The longest while nothing is heated: the sharp parts have gone by then."""
 
 
@@ -132,32 +131,6 @@ class Train:
     def duration_s(self) -> float:
         """From the first pulse to the end of the last one's period [s]."""
         return self.pulses / self.rate_hz
-
-
-class StructureHeat(Value):
-    """How warm one structure gets."""
-
-    name: str
-    hottest_c: float
-    hot_ml: float
-
-
-class HeatFigures(Value):
-    """The figures of a prediction of heat, for plan, verdict and report."""
-
-    limit_c: float
-    hot_ml: float
-    """Volume that passes the limit at any time."""
-    hot_in_tumour_ml: float
-    hot_beyond_margin_ml: float
-    """Outside tumour + margin; vessel lumen and bowel, which the margin leaves out, count here."""
-    hottest_c: float
-    hottest_ct_mm: Vec3
-    duration_s: float
-    """From the first pulse to the end of what was followed."""
-    thermal_set: str
-    structures: tuple[StructureHeat, ...]
-    """Those on the grid, the warmest first."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from guidance.ablation.coverage import Coverage
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.line_charges import Pair
-from guidance.ablation.pulse_order import Fired, firing_rule, pulse_rows
+from guidance.ablation.pulse_order import Fired, firing_rule, pulse_rows, spacings_mm
 from guidance.ablation.pulse_plan import (
     Limit,
     PairVoltage,
@@ -189,9 +189,84 @@ def refine_voltages(
             settings=settings,
         )
         return Treatment(refused, last.voltages_v, last.solution, first.solution)
+    return Treatment(_settled(best, lines, grid, protocol, stage, settings, not_fired, solves), best.voltages_v,
+                     best.solution, first.solution)  # fmt: skip
+
+
+def fixed_voltages(
+    solve: Solve[S],
+    lines: Sequence[ElectrodeLine],
+    grid: TreatmentGrid,
+    protocol: Protocol,
+    pairs: Sequence[Pair],
+    *,
+    current_max_a: float,
+    stage: PulseStage = PulseStage.PLANNED,
+    settings: PulseSettings | None = None,
+) -> Treatment[S]:
+    """Return the pulse plan of a device that has one voltage of its own: accepted as it is, or refused.
+
+    Args:
+        solve: See `refine_voltages`.
+        lines: Conductors, frame `ct`.
+        grid: Masks of tumour and margin.
+        protocol: Threshold and coverage asked.
+        pairs: With the device's voltage.
+        current_max_a: The device's limit.
+        stage: Of the plan.
+        settings: Heart rates.
+    """
+    settings = settings or PulseSettings()
+    solution = solve(list(pairs))
+    fields = pair_fields(solution.firings)
+    voltages = {(a, b): v for a, b, v in pairs}
+    spacing = {(f.a, f.b): s for f in solution.firings for s in (_spacing_mm(lines, f.a, f.b),)}
+    ranges = {n: VoltageRange(spacing[n], v, v, Limit.DEVICE, f"{v:.0f} V of the device") for n, v in voltages.items()}
+    c, asked = solution.coverage, (protocol.coverage_tumour_min_percent, protocol.coverage_margin_min_percent)
+    current = max(f.current_a for f in fields.values())
+    reasons = [
+        f"{what} {value:.1f} % ({least:g} % asked)"
+        for what, value, least in (
+            ("tumour", c.tumour_percent, asked[0]),
+            ("tumour + margin", c.with_margin_percent, asked[1]),
+        )
+        if value < least
+    ]
+    if current > current_max_a:
+        reasons.append(f"{current:.0f} A, over the device's {current_max_a:.0f} A")
+    if reasons:
+        binding = tuple(f"{r.limit}, which is fixed" for r in ranges.values())
+        refused = PulsePlan(
+            status=PulsePlanStatus.REFUSED, stage=stage, reasons=tuple(reasons), binding=binding, solves=1,
+            settings=settings,
+        )  # fmt: skip
+        return Treatment(refused, voltages, solution, solution)
+    peak = np.maximum.reduce([f.field_v_per_cm for f in fields.values()])
+    over = int((~(grid.margin | grid.tumour) & (peak >= protocol.threshold_v_per_cm)).sum())
+    best = _Tried(voltages, solution, fields, ranges, True, over)
+    plan = _settled(best, lines, grid, protocol, stage, settings, (), 1)
+    return Treatment(plan, voltages, solution, solution)
+
+
+def _spacing_mm(lines: Sequence[ElectrodeLine], a: str, b: str) -> float:
+    by_name = {line.id: line for line in lines}
+    return max(spacings_mm(by_name[a], by_name[b]))
+
+
+def _settled(
+    best: _Tried[S],
+    lines: Sequence[ElectrodeLine],
+    grid: TreatmentGrid,
+    protocol: Protocol,
+    stage: PulseStage,
+    settings: PulseSettings,
+    not_fired: tuple[str, ...],
+    solves: int,
+) -> PulsePlan:
+    """Return the plan whose numbers are those of an accepted solution."""
     rows = pulse_rows(lines, best.solution.firings, protocol)
     total = sum(r.test_pulses + r.pulses for r in rows)
-    plan = PulsePlan(
+    return PulsePlan(
         status=PulsePlanStatus.OK,
         stage=stage,
         not_fired=not_fired,
@@ -216,7 +291,6 @@ def refine_voltages(
         pulses_total=total,
         minutes=minutes_of(total, settings),
     )
-    return Treatment(plan, best.voltages_v, best.solution, first.solution)
 
 
 def _check_start(start_v: Mapping[PairName, float], pairs: Sequence[PairName], protocol: Protocol) -> None:

@@ -86,6 +86,8 @@ def firing_rule(
 def spacings_mm(a: ElectrodeLine, b: ElectrodeLine) -> tuple[float, ...]:
     """Return the distance of two exposures' middles across their mean axis at each pull-back position [mm].
 
+    Two conductors on one axis, of one needle, have none across it: theirs is along it.
+
     Raises:
         InvalidInputError: The two are not withdrawn by the same lengths, or point against each other.
     """
@@ -104,7 +106,8 @@ def spacings_mm(a: ElectrodeLine, b: ElectrodeLine) -> tuple[float, ...]:
     found = []
     for position in range(len(a.pull_back_mm)):
         gap = _middle(b, position) - _middle(a, position)
-        found.append(float(np.linalg.norm(gap - (gap @ mean) * mean)))
+        across = float(np.linalg.norm(gap - (gap @ mean) * mean))
+        found.append(across if across > a.radius_mm else abs(float(gap @ mean)))
     return tuple(found)
 
 

@@ -35,6 +35,7 @@ class Limit(StrEnum):
     GENERATOR = "voltage of the generator"
     GRADIENT = "voltage per distance"
     CURRENT = "current"
+    DEVICE = "voltage of the device"
 
 
 class PulseSettings(Value):

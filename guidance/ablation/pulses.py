@@ -1,21 +1,78 @@
-"""Which pairs fire, and at which voltage."""
+"""The pulses of electrodes where they are planned or stand: checked, solved, and laid out in rows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
-if TYPE_CHECKING:
-    from guidance.planning.plan import Plan
-    from guidance.verification.verdict import Verdict
+from guidance.ablation.array_check import check_array
+from guidance.ablation.electrode import ElectrodeLine, conducting, conductor_ids
+from guidance.ablation.grid import TreatmentGrid
+from guidance.ablation.line_charges import Pair
+from guidance.ablation.pulse_choice import SOLVES, Treatment, fixed_voltages, refine_voltages
+from guidance.ablation.pulse_order import firing_rule
+from guidance.ablation.pulse_plan import PulseStage
+from guidance.ablation.treatment import TreatmentField, TreatmentResult, tissue_of
+from guidance.case.case import Case
+from guidance.protocol import Protocol
+from guidance.scene import BipolarNeedle, Device
+
+Progress = Callable[[str, float], None]
+PairName = tuple[str, str]
 
 
-def firing_pairs(plan: Plan, verdict: Verdict | None = None) -> list[tuple[str, str, float]]:
-    """Return the pairs that fire: two electrodes and the voltage [V] between them.
+def _quiet(_stage: str, _fraction: float) -> None:
+    return
+
+
+def plan_pulses(
+    case: Case,
+    grid: TreatmentGrid,
+    needles: Sequence[ElectrodeLine],
+    device: Device,
+    protocol: Protocol,
+    *,
+    only: Sequence[PairName] | None = None,
+    start_v: Mapping[PairName, float] | None = None,
+    stage: PulseStage = PulseStage.PLANNED,
+    progress: Progress | None = None,
+) -> Treatment[TreatmentResult]:
+    """Choose voltages and lay out the pulses, in the tissue of a case.
 
     Args:
-        plan: The plan; its pairs fire when there is no verdict.
-        verdict: When given, the pairs as placed fire, at the voltage of the spacing they came to stand at. A pair
-            at 0 V is not fired, and left out.
+        case: Its tissue set says what conducts how.
+        grid: Of the case.
+        needles: As planned or as found, frame `ct`.
+        device: What they are. One with a voltage of its own is fired at that.
+        protocol: Limits, threshold and coverage asked.
+        only: Pairs that fire; those of the protocol's spacing by default.
+        start_v: Voltages to keep where the coverage allows.
+        stage: Of the plan.
+        progress: Told the stage and the fraction done.
+
+    Raises:
+        InvalidInputError: Electrodes that no field can be solved for (`check_array`), a field that does not settle.
     """
-    pairs = plan.pairs if verdict is None else verdict.pairs
-    return [(p.a, p.b, p.voltage_v) for p in pairs if p.voltage_v > 0.0]
+    tell = progress or _quiet
+    lines = conducting(needles, device)
+    pairs: list[Pair]
+    if isinstance(device, BipolarNeedle):
+        pairs = [(*conductor_ids(needle.id), device.voltage_v) for needle in needles]
+    else:
+        pairs = [(a, b, protocol.voltage_min_v) for a, b in firing_rule(lines, protocol, only)]
+    if pairs:
+        check_array(lines, pairs, case, protocol, grid.affine, grid.shape)
+    field = TreatmentField(grid, lines, tissue_of(case))
+    solved = 0
+
+    def solve(fired: Sequence[Pair]) -> TreatmentResult:
+        nonlocal solved
+        begun, solved = solved, solved + 1
+
+        def part(what: str, fraction: float) -> None:
+            tell(what, min((begun + fraction) / (SOLVES + 1), 1.0))
+
+        return field.solve(fired, protocol.threshold_v_per_cm, part)
+
+    if isinstance(device, BipolarNeedle):
+        return fixed_voltages(solve, lines, grid, protocol, pairs, current_max_a=device.current_max_a, stage=stage)
+    return refine_voltages(solve, lines, grid, protocol, only=only, start_v=start_v, stage=stage)

@@ -42,6 +42,7 @@ class Firing:
         position: Number of the pull-back.
         voltage_v: Between the two.
         current_a: Steady, at the end of the train.
+        resting_a: At its first pulse, in tissue at rest.
         field_v_per_cm: |E| by cell.
         power_w_per_m3: σ·|E|² by cell, while a pulse is on.
     """
@@ -51,6 +52,7 @@ class Firing:
     position: int
     voltage_v: float
     current_a: float
+    resting_a: float
     field_v_per_cm: NDArray[np.float32]
     power_w_per_m3: NDArray[np.float32]
 
@@ -87,6 +89,69 @@ def uniform_tissue(sigma_s_per_m: float) -> TissueOn:
     return lambda _affine, shape: TissueMap.uniform(shape, sigma_s_per_m)
 
 
+class TreatmentField:
+    """The field of one set of electrodes: it may be solved for one set of voltages after another.
+
+    Args:
+        grid: Where coverage is counted; the solution itself reaches farther when an electrode does.
+        lines: Electrodes, frame `ct`.
+        tissue_on: What conducts how.
+
+    Raises:
+        InvalidInputError: An electrode so far from the target that no grid holds both, or tissue that cannot be used.
+    """
+
+    def __init__(self, grid: TreatmentGrid, lines: Sequence[ElectrodeLine], tissue_on: TissueOn) -> None:
+        self._grid, self._lines = grid, tuple(lines)
+        self._first, shape = _solved_cells(grid, lines)
+        affine = grid.affine.copy()
+        affine[:3, 3] -= grid.affine[:3, :3] @ self._first
+        self._tissue = tissue_on(affine, shape)
+        self._at: dict[int, PositionField] = {}
+        self._last: dict[tuple[str, str, int], PairField] = {}
+
+    def solve(
+        self, pairs: Sequence[Pair], threshold_v_per_cm: float, progress: Progress | None = None
+    ) -> TreatmentResult:
+        """Predict fields, currents and coverage.
+
+        Pairs are pulsed one after another at every pull-back position, each train in tissue at rest; electrodes that
+        are not of the pair float. A pair that was solved before begins there.
+
+        Args:
+            pairs: Two electrodes and the voltage [V] between them.
+            threshold_v_per_cm: Field above which tissue counts as ablated.
+            progress: Told the stage and the fraction done.
+
+        Raises:
+            InvalidInputError: Pairs or positions that do not fit (`line_charges.indexed`), or a field that does not
+                settle.
+        """
+        tell = progress or _quiet
+        positions, indices = indexed(self._lines, pairs)
+        peak = np.zeros(self._grid.shape, dtype=np.float32)
+        firings: list[Firing] = []
+        for p in range(positions):
+            if p not in self._at:
+                local = _local(self._grid, self._lines, p, self._first)
+                self._at[p] = PositionField(local, self._tissue, self._grid.cell_mm)
+            for (a, b, voltage), pair in zip(pairs, indices, strict=True):
+                tell("field", len(firings) / (positions * len(pairs)))
+                solved = self._at[p].fire(pair, begin=self._last.get((a, b, p)))
+                self._last[a, b, p] = solved
+                firing = _firing(a, b, p, voltage, solved, self._first, self._grid.shape)
+                np.maximum(peak, firing.field_v_per_cm, out=peak)
+                firings.append(firing)
+        tell("field", 1.0)
+        currents = np.array([f.current_a for f in firings]).reshape(positions, len(pairs))
+        return TreatmentResult(
+            firings=tuple(firings),
+            currents_a=tuple(float(c) for c in currents.max(axis=0)),
+            coverage=coverage_of(self._grid, peak, threshold_v_per_cm),
+            peak=self._grid.volume(peak),
+        )
+
+
 def predict(
     grid: TreatmentGrid,
     lines: Sequence[ElectrodeLine],
@@ -95,46 +160,8 @@ def predict(
     tissue_on: TissueOn,
     progress: Progress | None = None,
 ) -> TreatmentResult:
-    """Predict fields, currents and coverage.
-
-    Pairs are pulsed one after another at every pull-back position, each train in tissue at rest; electrodes that are
-    not of the pair float.
-
-    Args:
-        grid: Where coverage is counted; the solution itself reaches farther when an electrode does.
-        lines: Electrodes, frame `ct`.
-        pairs: Two electrodes and the voltage [V] between them.
-        threshold_v_per_cm: Field above which tissue counts as ablated.
-        tissue_on: What conducts how.
-        progress: Told the stage and the fraction done.
-
-    Raises:
-        InvalidInputError: Pairs or positions that do not fit (`line_charges.indexed`), an electrode so far from the
-            target that no grid holds both, or a field that does not settle.
-    """
-    tell = progress or _quiet
-    positions, indices = indexed(lines, pairs)
-    first, shape = _solved_cells(grid, lines)
-    affine = grid.affine.copy()
-    affine[:3, 3] -= grid.affine[:3, :3] @ first
-    tissue = tissue_on(affine, shape)
-    peak = np.zeros(grid.shape, dtype=np.float32)
-    firings: list[Firing] = []
-    for p in range(positions):
-        field = PositionField(_local(grid, lines, p, first), tissue, grid.cell_mm)
-        for (a, b, voltage), pair in zip(pairs, indices, strict=True):
-            tell("field", len(firings) / (positions * len(pairs)))
-            firing = _firing(a, b, p, voltage, field.fire(pair), first, grid.shape)
-            np.maximum(peak, firing.field_v_per_cm, out=peak)
-            firings.append(firing)
-    tell("field", 1.0)
-    currents = np.array([f.current_a for f in firings]).reshape(positions, len(pairs))
-    return TreatmentResult(
-        firings=tuple(firings),
-        currents_a=tuple(float(c) for c in currents.max(axis=0)),
-        coverage=coverage_of(grid, peak, threshold_v_per_cm),
-        peak=grid.volume(peak),
-    )
+    """Predict fields, currents and coverage of one set of electrodes and voltages: see `TreatmentField`."""
+    return TreatmentField(grid, lines, tissue_on).solve(pairs, threshold_v_per_cm, progress)
 
 
 def coverage_of(grid: TreatmentGrid, peak_v_per_cm: NDArray[np.float32], threshold_v_per_cm: float) -> Coverage:
@@ -161,7 +188,7 @@ def _firing(
     power = solved.sigma_s_per_m[i, j, k] * (np.float32(CM_PER_M) * field) ** 2
     for array in (field, power):
         array.flags.writeable = False
-    return Firing(a, b, position, voltage_v, solved.current_a, field, power)
+    return Firing(a, b, position, voltage_v, solved.current_a, solved.resting_a, field, power)
 
 
 def _solved_cells(

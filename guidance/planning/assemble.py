@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidance.ablation.electrode import conductor_ids
-from guidance.ablation.treatment import TreatmentResult, predict, tissue_of
+from guidance.ablation.lesion import lesion_figures
+from guidance.ablation.pulse_choice import Treatment
+from guidance.ablation.pulses import plan_pulses
+from guidance.ablation.treatment import TreatmentResult
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
 from guidance.case.policy import PolicyKind
@@ -28,11 +31,12 @@ from guidance.planning.electrodes import (
 from guidance.planning.infeasible import Tally, target_diameter_mm
 from guidance.planning.plan import Alternative, Clearance, Plan, PlannedElectrode, PlannedPair, PlanStatus, PulseTrain
 from guidance.planning.reach import Reach
-from guidance.planning.scoring import Scored, Scorer
+from guidance.planning.scoring import Scored, Scorer, SolvedArray
 from guidance.protocol import Protocol
 from guidance.protocol_checks import plan_checks
 from guidance.scene import BipolarNeedle, SuiteDescription
 from kinematics.arrays import FloatArray
+from kinematics.errors import InvalidInputError
 from registration.registration import Registration
 
 Progress = Callable[[str, float], None]
@@ -136,15 +140,18 @@ class Assembly:
             pairs.append((f"E{a + 1}", f"E{b + 1}", spacing, self.protocol.firing_voltage_v(spacing)))
         return pairs
 
-    def field(self, scored: Scored, tell: Progress) -> TreatmentResult:
-        """Return the field of the array as planned, solved on the voxel grid."""
-        axes = np.tile(scored.candidate.axis, (len(scored.tips_mm), 1))
-        return predict(
+    def treatment(self, scored: Scored, tell: Progress) -> Treatment[TreatmentResult]:
+        """Return the array's pulse plan, with its field solved on the voxel grid.
+
+        Raises:
+            InvalidInputError: Electrodes that no field can be solved for.
+        """
+        return plan_pulses(
+            self.case,
             self.scorer.grid,
-            self.scorer.lines(scored.tips_mm, axes, scored.plan),
-            [(a, b, voltage) for a, b, _, voltage in self.pairs(scored)],
-            self.protocol.threshold_v_per_cm,
-            tissue_of(self.case),
+            self.scorer.needles(scored.tips_mm, np.tile(scored.candidate.axis, (len(scored.tips_mm), 1)), scored.plan),
+            self.suite.device,
+            self.protocol,
             progress=lambda _stage, fraction: tell("plan: field", 0.8 + 0.15 * fraction),
         )
 
@@ -153,7 +160,7 @@ class Assembly:
         scored: Scored,
         electrodes: tuple[PlannedElectrode, ...],
         reach: Reach,
-        result: TreatmentResult,
+        treatment: Treatment[TreatmentResult],
         alternatives: list[Scored],
     ) -> Plan:
         """Return the plan value of an array that passed everything, checked by the protocol; what warns is a reason.
@@ -162,6 +169,9 @@ class Assembly:
         """
         covers = risk.draw(FINAL_COVER_DRAWS, 4)
         _, any_hit = self._touching(scored)
+        result = treatment.solution
+        if result is None:
+            raise InvalidInputError("a plan needs a solved field", value=treatment.pulse_plan.reasons)
         plan = Plan(
             status=PlanStatus.OK,
             reasons=(),
@@ -169,24 +179,31 @@ class Assembly:
             device=self.suite.device,
             pairs=tuple(
                 PlannedPair(
-                    a=a,
-                    b=b,
-                    spacing_mm=spacing,
+                    a=p.a,
+                    b=p.b,
+                    spacing_mm=p.spacing_mm,
                     angle_deg=0.0,
                     depth_mismatch_mm=0.0,
-                    voltage_v=voltage,
-                    current_a=float(current),
+                    voltage_v=p.voltage_v,
+                    current_a=p.current_a,
+                    current_rise_a=max(f.current_a - f.resting_a for f in result.firings if (f.a, f.b) == (p.a, p.b)),
                 )
-                for (a, b, spacing, voltage), current in zip(self.pairs(scored), result.currents_a, strict=True)
+                for p in treatment.pulse_plan.pairs
             ),
             pulses=PulseTrain(
                 length_us=self.protocol.pulse_length_us,
                 test_pulses=self.protocol.test_pulses,
                 pulses=self.protocol.pulses,
             ),
+            pulse_plan=treatment.pulse_plan,
             coverage=result.coverage.model_copy(
-                update={"probability": self.scorer.coverage_probability(scored, self.model, covers)}
+                update={
+                    "probability": self.scorer.coverage_probability(
+                        scored, self.model, covers, self._solved(scored, treatment.voltages_v, result)
+                    )
+                }
             ),
+            lesion=lesion_figures(self.case, self.scorer.grid, result, self.protocol),
             order=reach.order,
             insertions=reach.insertions,
             alternatives=tuple(self._alternative(s) for s in alternatives),
@@ -199,6 +216,20 @@ class Assembly:
         checks = plan_checks(plan, self.case, target_diameter_mm(self.case), tumour_p95_mm, self.protocol)
         reasons = tuple(c.sentence for c in not_kept(checks, Severity.WARN))
         return plan.model_copy(update={"checks": checks, "reasons": reasons})
+
+    def _solved(
+        self, scored: Scored, voltages_v: Mapping[tuple[str, str], float], result: TreatmentResult
+    ) -> SolvedArray:
+        """Return what the solution of an array says, for estimates of the same array placed with error."""
+        axes = np.tile(scored.candidate.axis, (len(scored.tips_mm), 1))
+        lines = self.scorer.lines(scored.tips_mm, axes, scored.plan)
+        number = {line.id: n for n, line in enumerate(lines)}
+        spacing = {(a, b): s for a, b, s, _ in self.pairs(scored)}
+        fired = [(a, b, v) for (a, b), v in voltages_v.items()]
+        return SolvedArray(
+            {(number[a], number[b]): 10.0 * v / spacing[a, b] for a, b, v in fired},
+            self.scorer.target.limits_like(lines, fired, result.peak, self.protocol.threshold_v_per_cm),
+        )
 
     def _touching(self, scored: Scored) -> tuple[FloatArray, float]:
         """Return the chance that each shaft touches something forbidden, and that any does, from the final draws."""

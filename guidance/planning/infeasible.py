@@ -41,8 +41,8 @@ STAGES = (
     "arrays_cut_exact_clearance",
     "arrays_cut_coverage_estimate",
     "arrays_cut_arm_reach",
-    "arrays_cut_field_coverage",
-    "arrays_cut_current",
+    "arrays_cut_field",
+    "arrays_cut_voltages",
     "arrays_cut_protocol",
 )
 

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pydantic import Field
 
 from guidance.ablation.coverage import Coverage
+from guidance.ablation.lesion_figures import LesionFigures
+from guidance.ablation.pulse_plan import PulsePlan
 from guidance.check import Check
 from guidance.scene import Device, ElectrodeDevice
 from kinematics.arrays import Rows7, Vec3
@@ -111,7 +113,10 @@ class Plan(Value):
     device: Device = ElectrodeDevice()
     pairs: tuple[PlannedPair, ...] = ()
     pulses: PulseTrain | None = None
+    pulse_plan: PulsePlan | None = None
+    """Row by row what is fired; `pairs` repeat its voltages."""
     coverage: Coverage | None = None
+    lesion: LesionFigures | None = None
     checks: tuple[Check, ...] = ()
     """Every rule of the protocol that can be judged before a needle moves; no hard one is broken."""
     order: tuple[str, ...] = ()

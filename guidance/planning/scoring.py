@@ -212,10 +212,10 @@ class Scorer:
         off = gap - (gap @ axis)[..., None] * axis
         return bool(np.linalg.norm(off, axis=-1).min() < self.keep_away_by_mm)
 
-    def lines(self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule) -> list[ElectrodeLine]:
-        """Return the conductors in frame `ct` for the field: electrodes E1, E2, ..., or both of a bipolar needle."""
+    def needles(self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule) -> list[ElectrodeLine]:
+        """Return the needles in frame `ct`, called E1, E2, ..."""
         T = self.anatomy.T_ct_grid
-        needles = [
+        return [
             ElectrodeLine(
                 id=f"E{n + 1}",
                 tip_mm=tip,
@@ -226,7 +226,10 @@ class Scorer:
             )
             for n, (tip, axis) in enumerate(zip(T.points(tips_mm), T.directions(axes), strict=True))
         ]
-        return conducting(needles, self.device)
+
+    def lines(self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule) -> list[ElectrodeLine]:
+        """Return what conducts of the needles, for the field."""
+        return conducting(self.needles(tips_mm, axes, plan), self.device)
 
     def coverage(
         self,
@@ -275,6 +278,8 @@ class Scorer:
                 gap = middles[b] - middles[a]
                 spacing = float(np.linalg.norm(gap - (gap @ mean) * mean))
                 if (spacing > self.protocol.spacing_max_mm) if pulsed is None else ((a, b) not in pulsed):
+                    continue
+                if solved is not None and (a, b) not in solved.v_per_cm:
                     continue
                 ratio = None if solved is None else solved.v_per_cm[a, b]
                 voltage = self.protocol.firing_voltage_v(spacing, ratio)

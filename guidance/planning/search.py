@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidance.ablation.grid import TreatmentGrid
+from guidance.ablation.pulse_plan import PulsePlanStatus
 from guidance.case.case import Case
 from guidance.check import Severity, not_kept
 from guidance.planning import arrays, corridors, directions, risk
@@ -27,7 +28,9 @@ from guidance.procedure.interlocks import deepest_mm
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle, SuiteDescription
 from kinematics.arrays import FloatArray
+from kinematics.errors import InvalidInputError
 from kinematics.insertion import InsertionStatus
+from registration.images.volume import Volume
 from registration.registration import Registration
 
 Progress = Callable[[str, float], None]
@@ -87,6 +90,7 @@ def plan(
     suite: SuiteDescription,
     protocol: Protocol,
     progress: Progress | None = None,
+    on_field: Callable[[Volume], None] | None = None,
 ) -> Plan:
     """Search for the best array of parallel electrodes that holds every limit.
 
@@ -99,6 +103,7 @@ def plan(
         suite: Hardware and scene.
         protocol: Limits.
         progress: Told the stage and the fraction done.
+        on_field: Told the largest |E| over all firings of the plan [V/cm], frame `ct`, when there is one.
 
     Returns:
         A plan, or the status `infeasible` with the reasons: what cut, which limit binds, the nearest miss.
@@ -110,7 +115,11 @@ def plan(
     reasons = reasons_before_search(case, registration, suite, protocol)
     if reasons:
         return refused(reasons, case, registration, {})
-    return _Search(case, registration, suite, protocol, tell).run()
+    search = _Search(case, registration, suite, protocol, tell)
+    found = search.run()
+    if search.field is not None and on_field is not None:
+        on_field(search.field)
+    return found
 
 
 class _Search:
@@ -127,6 +136,7 @@ class _Search:
         within_reach: bool = True,
     ) -> None:
         self.within_reach = within_reach
+        self.field: Volume | None = None
         self.case, self.registration, self.suite, self.protocol, self.tell = case, registration, suite, protocol, tell
         self.tally = Tally()
         tell("plan: anatomy", 0.0)
@@ -354,30 +364,28 @@ class _Search:
             if fields == FIELDS:
                 break
             fields += 1
-            result = self.assembly.field(scored, self.tell)
-            coverage = result.coverage
-            if not self.scorer.accepted(coverage.tumour_percent, coverage.with_margin_percent):
-                self.tally.cut(
-                    "arrays_cut_field_coverage",
-                    self.protocol.coverage_tumour_min_percent - coverage.tumour_percent,
-                    f"tumour {coverage.tumour_percent:.1f} % and tumour + margin "
-                    f"{coverage.with_margin_percent:.1f} % ({scored.described})",
-                )
+            try:
+                treatment = self.assembly.treatment(scored, self.tell)
+            except InvalidInputError as error:
+                self.tally.cut("arrays_cut_field", 0.0, f"{error} ({scored.described})")
                 continue
-            current, device = max(result.currents_a), self.suite.device
-            limit_a = device.current_max_a if isinstance(device, BipolarNeedle) else self.protocol.current_max_a
-            if current > limit_a:
-                cut = f"{current:.0f} A in a pair, limit {limit_a:g} A ({scored.described})"
-                self.tally.cut("arrays_cut_current", current - limit_a, cut)
+            if treatment.pulse_plan.status is not PulsePlanStatus.OK:
+                short = 0.0
+                if treatment.solution is not None:
+                    reached = treatment.solution.coverage
+                    short = self.protocol.coverage_tumour_min_percent - reached.tumour_percent
+                why = "; ".join(treatment.pulse_plan.reasons)
+                self.tally.cut("arrays_cut_voltages", short, f"{why} ({scored.described})")
                 continue
             others = [s for s in kept if s is not scored]
-            found = self.assembly.plan(scored, electrodes, reach, result, self._distinct(scored, others))
+            found = self.assembly.plan(scored, electrodes, reach, treatment, self._distinct(scored, others))
             against = not_kept(found.checks, Severity.HARD)
             if against:
                 self.tally.cut(
                     "arrays_cut_protocol", float(len(against)), f"{against[0].sentence} ({scored.described})"
                 )
                 continue
+            self.field = None if treatment.solution is None else treatment.solution.peak
             return found
         return None
 

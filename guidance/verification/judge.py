@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from guidance.ablation.electrode import ElectrodeLine
-from guidance.ablation.grid import TreatmentGrid
-from guidance.ablation.treatment import TreatmentResult, predict, tissue_of
+from guidance.bipolar_checks import device_checks
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
 from guidance.check import Check, Severity, not_kept
 from guidance.protocol import Protocol
-from guidance.protocol_checks import array_checks, coverage_checks
-from guidance.verification import rules
+from guidance.protocol_checks import array_checks, coverage_checks, pair_name
+from guidance.scene import BipolarNeedle
+from guidance.verification import bipolar_rules, rules
 from guidance.verification.clearance import (
     NOTHING_NEAR,
     REACH_MM,
@@ -23,10 +22,12 @@ from guidance.verification.clearance import (
 )
 from guidance.verification.measure import electrode_errors
 from guidance.verification.pairs import placed_pairs
-from guidance.verification.placement import FoundNeedle, Placement, PlacementStatus
+from guidance.verification.placement import FoundNeedle, Placement
 from guidance.verification.replan import advise
-from guidance.verification.verdict import PlacedCoverage, PlacedElectrode, PlacedPair, Verdict
+from guidance.verification.treated import treat_as_placed
+from guidance.verification.verdict import PlacedElectrode, PlacedPair, Verdict
 from registration.budget import ErrorBudget
+from registration.images.volume import Volume
 
 if TYPE_CHECKING:
     from guidance.planning.plan import Plan, PlannedElectrode
@@ -47,6 +48,7 @@ def judge(
     progress: Progress | None = None,
     *,
     approved_sha256: str,
+    on_field: Callable[[Volume], None] | None = None,
 ) -> Verdict:
     """Judge a placement by every rule of the protocol.
 
@@ -58,6 +60,7 @@ def judge(
         protocol: Limits and their sources.
         progress: Told the stage and the fraction done.
         approved_sha256: Hash of the approved plan, as execution or approval recorded it: another plan fails.
+        on_field: Told the largest |E| over all firings as placed [V/cm], frame `ct`, when there is one.
 
     Returns:
         The verdict; it passes when every hard check passes. Needles that are missing fail their own check, and
@@ -66,32 +69,26 @@ def judge(
     tell = progress or _quiet
     planned = {e.id: e for e in plan.electrodes}
     needles = {n.id: n for n in placement.needles if n.id in planned}
-    refused = placement.status is PlacementStatus.REFUSED
     tell("clearances as placed", 0.05)
     clearances = {name: forbidden_clearances(n.shaft_ct_mm, plan.device.radius_mm, case) for name, n in needles.items()}
     span = labelled_span(case)
     electrodes = tuple(_electrode(n, planned[n.id], clearances[n.id]) for n in needles.values())
     pairs = placed_pairs(plan, needles, protocol)
     tell("field as placed", 0.2)
-    result = None if refused else field_as_placed(plan, needles, pairs, case, protocol, tell)
-    coverage = None
-    if result is not None:
-        coverage = PlacedCoverage(
-            threshold_v_per_cm=protocol.threshold_v_per_cm,
-            tumour_percent=result.coverage.tumour_percent,
-            with_margin_percent=result.coverage.with_margin_percent,
-        )
+    treated = treat_as_placed(plan, placement, pairs, case, protocol, tell)
+    pairs, result = treated.pairs, treated.result
+    if result is not None and on_field is not None:
+        on_field(result.peak)
+    coverage = None if result is None else result.coverage
     checks: list[Check] = [
         *rules.placement_checks(plan, placement, protocol, approved_sha256),
-        *array_checks(plan.electrodes, protocol),
-        *(c for pair in pairs for c in rules.pair_checks(pair, protocol)),
-        *rules.fired_checks(pairs, _currents(pairs, result), protocol),
+        *_device_checks(plan, pairs, electrodes, treated.currents_a, protocol),
         *(c for name, found in clearances.items() for c in rules.clearance_checks(name, found, protocol)),
         *(rules.labels_check(n.id, beyond_labels_mm(n.shaft_ct_mm, case, span)) for n in needles.values()),
         *coverage_checks(coverage, protocol),
     ]
     passed = not not_kept(checks, Severity.HARD)
-    advice = advise(placement, tuple(checks), pairs, electrodes, protocol)
+    advice = advise(placement, tuple(checks), pairs, electrodes, protocol, treated.advice)
     tell("judged", 1.0)
     return Verdict(
         passed=passed,
@@ -99,44 +96,33 @@ def judge(
         pairs=pairs,
         electrodes=electrodes,
         coverage=coverage,
+        lesion=treated.lesion,
+        pulse_plan=treated.pulse_plan,
         advice=advice,
         budget=registration_budget,
         placement_sha256=placement.sha256(),
     )
 
 
-def field_as_placed(
+def _device_checks(
     plan: Plan,
-    needles: dict[str, FoundNeedle],
     pairs: tuple[PlacedPair, ...],
-    case: Case,
+    electrodes: tuple[PlacedElectrode, ...],
+    currents_a: dict[tuple[str, str], float],
     protocol: Protocol,
-    progress: Progress | None = None,
-) -> TreatmentResult | None:
-    """Solve the field of the needles where they stand; None when no pair fires."""
-    fired = [p for p in pairs if p.voltage_v > 0.0]
-    if not fired:
-        return None
-    lines = [
-        ElectrodeLine.of_needle(needles[e.id], e, plan.device.radius_mm) for e in plan.electrodes if e.id in needles
+) -> list[Check]:
+    """Apply the rules for an array of electrodes, or those for one bipolar needle."""
+    if isinstance(plan.device, BipolarNeedle):
+        fired = [(pair_name(p.a, p.b), p.voltage_v, currents_a.get((p.a, p.b))) for p in pairs]
+        return [
+            *device_checks(plan.electrodes, plan.device, fired, protocol),
+            *bipolar_rules.needle_checks(electrodes, protocol),
+        ]
+    return [
+        *array_checks(plan.electrodes, protocol),
+        *(c for pair in pairs for c in rules.pair_checks(pair, protocol)),
+        *rules.fired_checks(pairs, currents_a, protocol),
     ]
-    grid = TreatmentGrid.around_target(case)
-    return predict(
-        grid,
-        lines,
-        [(p.a, p.b, p.voltage_v) for p in fired],
-        protocol.threshold_v_per_cm,
-        tissue_of(case),
-        progress=progress,
-    )
-
-
-def _currents(pairs: tuple[PlacedPair, ...], result: TreatmentResult | None) -> dict[tuple[str, str], float]:
-    """Currents [A] of the fired pairs, in the order that they were handed to the field."""
-    if result is None:
-        return {}
-    fired = [(p.a, p.b) for p in pairs if p.voltage_v > 0.0]
-    return dict(zip(fired, result.currents_a, strict=True))
 
 
 def _electrode(

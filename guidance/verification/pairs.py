@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from guidance.ablation.electrode import conductor_ids
+from guidance.scene import BipolarNeedle
 from guidance.verification.placement import FoundNeedle
 from guidance.verification.verdict import PlacedPair
 from kinematics.arrays import FloatArray
@@ -42,9 +44,12 @@ def pair_geometry(
 def placed_pairs(plan: Plan, needles: dict[str, FoundNeedle], protocol: Protocol) -> tuple[PlacedPair, ...]:
     """Measure every planned pair whose two needles were found.
 
-    A pair is fired at the protocol's voltage per distance, capped at its largest voltage; it is not fired (0 V)
-    when that falls below the least voltage per distance.
+    A pair is fired at its planned voltage per distance, capped at the largest voltage; it is not fired (0 V) when
+    that falls below the least voltage per distance. The two conductors of a bipolar needle stand as they were
+    built, and fire as planned.
     """
+    if isinstance(plan.device, BipolarNeedle):
+        return _conductor_pairs(plan, needles)
     exposure = {e.id: e.exposure_mm for e in plan.electrodes}
     found = []
     for pair in plan.pairs:
@@ -60,7 +65,26 @@ def placed_pairs(plan: Plan, needles: dict[str, FoundNeedle], protocol: Protocol
                 spacing_error_mm=spacing - pair.spacing_mm,
                 angle_deg=deg_from_rad(angle),
                 depth_mismatch_mm=mismatch,
-                voltage_v=protocol.firing_voltage_v(spacing),
+                voltage_v=protocol.firing_voltage_v(spacing, 10.0 * pair.voltage_v / pair.spacing_mm),
             )
         )
     return tuple(found)
+
+
+def _conductor_pairs(plan: Plan, needles: dict[str, FoundNeedle]) -> tuple[PlacedPair, ...]:
+    """Return the pairs whose conductors are those of a needle that was found."""
+    standing = {conductor_ids(name) for name in needles}
+    return tuple(
+        PlacedPair(
+            a=pair.a,
+            b=pair.b,
+            planned_spacing_mm=pair.spacing_mm,
+            spacing_mm=pair.spacing_mm,
+            spacing_error_mm=0.0,
+            angle_deg=0.0,
+            depth_mismatch_mm=0.0,
+            voltage_v=pair.voltage_v,
+        )
+        for pair in plan.pairs
+        if (pair.a, pair.b) in standing
+    )

@@ -27,6 +27,7 @@ def advise(
     pairs: tuple[PlacedPair, ...],
     electrodes: tuple[PlacedElectrode, ...],
     protocol: Protocol,
+    treatment: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
     """Say what the operator may do about each failed rule.
 
@@ -38,6 +39,7 @@ def advise(
         pairs: Pairs as measured.
         electrodes: Electrodes as measured.
         protocol: Limits.
+        treatment: What was found of voltages and needles (`treated`).
 
     Returns:
         Advice; empty when nothing failed.
@@ -50,6 +52,7 @@ def advise(
     hard = not_kept(checks, Severity.HARD)
     failed = {c.code for c in hard}
     failed_of = {(c.code, c.about) for c in hard}
+    warned_of = {(c.code, c.about) for c in not_kept(checks, Severity.WARN)}
     advice = [f"insert {name}: no needle was found for it" for name in placement.missing]
     again: dict[str, list[str]] = {}
     for e in electrodes:
@@ -57,6 +60,13 @@ def advise(
             again.setdefault(e.id, []).append(
                 f"its shaft touches {e.nearest_structure} ({e.least_clearance_mm:.1f} mm); withdraw it first"
             )
+        for code, kind, value, unit in (
+            (Code.NEEDLE_LATERAL_ERROR_MAX, "lateral error", e.lateral_error_mm, " mm"),
+            (Code.NEEDLE_DEPTH_ERROR_MAX, "depth error", e.depth_error_mm, " mm"),
+            (Code.NEEDLE_ANGLE_ERROR_MAX, "angle error", e.angle_error_deg, "°"),
+        ):
+            if (code.name, (e.id,)) in failed_of:
+                again.setdefault(e.id, []).append(f"{kind} {value:.1f}{unit}")
     for pair in pairs:
         name = pair_name(pair.a, pair.b)
         kinds = [k for k in _OF_A_PAIR if (k.name, (name,)) in failed_of]
@@ -74,27 +84,22 @@ def advise(
         again.setdefault(worse, []).extend(numbers[k] for k in kinds)
     advice += [f"re-insert {name}: " + "; ".join(why) for name, why in sorted(again.items())]
     coverage = [c for c in hard if _any_of(_OF_COVERAGE, {c.code})]
-    if coverage and not again and not placement.missing:
+    if coverage and not again and not placement.missing and not treatment:
         numbers_text = ", ".join(f"{c.name} {c.value:.1f} % (least {c.limit:.0f} %)" for c in coverage)
-        farthest = max(electrodes, key=lambda e: e.lateral_error_mm, default=None)
         advice.append(
-            f"{numbers_text}: re-plan pulses with the needles where they stand (another pull-back or a further pair)"
-            + (
-                f", or place {farthest.id} again, {farthest.lateral_error_mm:.1f} mm off its axis"
-                if farthest is not None
-                else ""
-            )
+            f"{numbers_text}: no voltages and no one needle help; plan again with the needles where they stand"
         )
+    advice += treatment
     for pair in pairs:
         if pair.voltage_v == 0.0:
             advice.append(f"do not fire {pair.a}–{pair.b}: {pair.spacing_mm:.1f} mm is too far for the generator")
-        elif pair.spacing_mm > protocol.spacing_max_mm:
+        elif (Code.SPACING_MAX_AS_PLACED.name, (pair_name(pair.a, pair.b),)) in warned_of:
             advice.append(
                 f"fire {pair.a}–{pair.b} at {pair.voltage_v:.0f} V: {pair.spacing_mm:.1f} mm is longer than "
                 f"planned pairs may be ({protocol.spacing_max_mm:.0f} mm)"
             )
-    for code, about in sorted(failed_of):
-        if code == Code.WITHIN_LABELS.name:
+    for broken, about in sorted(failed_of):
+        if broken == Code.WITHIN_LABELS.name:
             (name,) = about
             advice.append(f"look at {name} in the check CT: what lies round part of its shaft is not labelled")
     if _any_of(_OF_THE_ARRAY, failed):

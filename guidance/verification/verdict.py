@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from guidance.ablation.coverage import Coverage
+from guidance.ablation.lesion_figures import LesionFigures
+from guidance.ablation.pulse_plan import PulsePlan
 from guidance.check import Check
 from kinematics.value import Value
 from registration.budget import ErrorBudget
@@ -18,7 +21,7 @@ class PlacedPair(Value):
     angle_deg: float
     depth_mismatch_mm: float
     voltage_v: float
-    """As it would be fired, capped at the protocol's limit; 0 when not fired."""
+    """As it would be fired within the protocol's limits (`Verdict.pulse_plan`); 0 when not fired."""
 
 
 class ElectrodeErrors(Value):
@@ -40,14 +43,6 @@ class PlacedElectrode(ElectrodeErrors):
     truth: ElectrodeErrors | None = None
 
 
-class PlacedCoverage(Value):
-    """Coverage computed with the needles as measured."""
-
-    threshold_v_per_cm: float
-    tumour_percent: float
-    with_margin_percent: float
-
-
 class Verdict(Value):
     """Pass or fail, rule by rule."""
 
@@ -55,7 +50,11 @@ class Verdict(Value):
     checks: tuple[Check, ...]
     pairs: tuple[PlacedPair, ...]
     electrodes: tuple[PlacedElectrode, ...]
-    coverage: PlacedCoverage | None
+    coverage: Coverage | None
+    """With the needles as measured, at `pulse_plan`'s voltages, or those that cover most when it is refused."""
+    lesion: LesionFigures | None = None
+    pulse_plan: PulsePlan | None = None
+    """With the needles as measured; None when there was nothing to fire."""
     advice: tuple[str, ...]
     budget: ErrorBudget
     placement_sha256: str
