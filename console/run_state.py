@@ -126,7 +126,8 @@ def _registration(value: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _plan(value: dict[str, Any] | None) -> dict[str, Any] | None:
     return _part(
-        value, ("status", "reasons", "electrodes", "pairs", "coverage", "order", "hit_probability", "alternatives")
+        value,
+        ("status", "reasons", "electrodes", "pairs", "coverage", "order", "hit_probability", "alternatives", "checks"),
     )
 
 

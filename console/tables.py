@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from guidance.check import Check, Severity
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.procedure.execution import Execution, NeedleStatus
 from guidance.report.grid import chance
-from guidance.verification.verdict import Check, Verdict
+from guidance.verification.verdict import Verdict
 from registration.registration import Registration, Shares
 from registration.words import localisation, rare, residual
 
@@ -182,13 +183,11 @@ def show_verdict(verdict: Verdict, plan: Plan, console: Console | None = None) -
             "tumour + margin", _number(planned.with_margin_percent if planned else None), _number(c.with_margin_percent)
         )
         out.print(table)
-    broken = [c for c in verdict.checks if not c.passed]
-    if broken:
-        out.print(_checks(broken))
+    _checks(out, verdict.checks)
     out.print(verdict.budget.in_words())
     for advice in verdict.advice:
         out.print(f"Advice: {advice}", markup=False)
-    hard = [c for c in verdict.checks if c.severity == "hard"]
+    hard = [c for c in verdict.checks if c.severity is Severity.HARD]
     kept = sum(c.passed for c in hard)
     word = Text("VERDICT: PASS", "bold green") if verdict.passed else Text("VERDICT: FAIL", "bold red")
     out.print(word, f"({kept} of {len(hard)} deciding rules kept). {DISCLAIMER}")
@@ -234,12 +233,15 @@ def _pairs(verdict: Verdict) -> Table:
     return table
 
 
-def _checks(checks: Sequence[Check]) -> Table:
-    table = _table("Rules that are not kept", ("rule", "value", "limit", ""))
+def _checks(out: Console, checks: Sequence[Check]) -> None:
+    """Print the rules that are not kept, with code and source; what judges nothing is left to the report."""
+    table = _table("Rules that are not kept", ("rule", "value", "limit", "", "code", "source"))
     for c in checks:
-        said = _said(False) if c.severity == "hard" else Text("warning", style="yellow")
-        table.add_row(c.name, f"{c.value:.2f} {c.unit}".strip(), f"{c.limit:g} {c.unit}".strip(), said)
-    return table
+        if not c.passed and c.severity is not Severity.SHOWN:
+            said = _said(False) if c.severity is Severity.HARD else Text("warning", style="yellow")
+            table.add_row(c.name, c.value_text, c.limit_text, said, c.code, c.source)
+    if table.rows:
+        out.print(table)
 
 
 def show_campaign(campaign: Campaign, console: Console | None = None) -> None:

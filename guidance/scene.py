@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from pydantic import Field
+from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from kinematics.errors import InvalidInputError
 from kinematics.frames import Transform
 from kinematics.tool import NeedleTool
 from kinematics.value import Value
@@ -13,21 +16,101 @@ HOME_RAD = (0.0, 0.012, 0.0, -1.719, 0.0, 1.410, 0.0)
 """Joint positions where needles are loaded: over the patient's right side, caudal of the tumour, the needle down."""
 
 
-class ElectrodeDevice(Value):
-    """A 19 G monopolar electrode. Defaults of design; exposure steps (recalled) in docs."""
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
-    name: str = "19 G electrode, 150 mm"
-    diameter_mm: float = Field(1.07, gt=0.0)
-    usable_length_mm: float = Field(150.0, gt=0.0)
+
+class NeedleDevice(Value):
+    """What every needle is to arm, image and judge: a straight shaft with a hub."""
+
+    name: str
+    diameter_mm: Positive
+    usable_length_mm: Positive = 150.0
     """From tip to the hub's distal face."""
-    hub_diameter_mm: float = Field(9.0, gt=0.0)
-    hub_length_mm: float = Field(35.0, gt=0.0)
-    exposures_mm: tuple[float, ...] = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0)
+    hub_diameter_mm: Positive = 9.0
+    hub_length_mm: Positive = 35.0
 
     @property
     def radius_mm(self) -> float:
         """Shaft radius [mm]."""
         return 0.5 * self.diameter_mm
+
+
+class ElectrodeDevice(NeedleDevice):
+    """A 19 G monopolar electrode. Defaults of design; exposure steps (recalled) in docs."""
+
+    kind: Literal["monopolar"] = "monopolar"
+    name: str = "19 G electrode, 150 mm"
+    diameter_mm: Positive = 1.07
+    exposures_mm: tuple[float, ...] = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0)
+
+
+class BipolarNeedle(NeedleDevice):
+    """One needle with two conductors on its axis, fired against each other: defaults (recalled), see docs/bipolar.md.
+
+    The protocol's spacing, angle and V/cm are rules for pairs of needles; the limits of this one are its own.
+
+    Raises:
+        InvalidInputError: A voltage over the device's limit; conductors or a gap less than twice as long as thick.
+    """
+
+    kind: Literal["bipolar"] = "bipolar"
+    name: str = "16 G bipolar needle, 150 mm"
+    diameter_mm: Positive = 1.65
+    conductor_mm: Positive = 7.0
+    """Length of each of the two conductors; the distal one begins at the tip."""
+    gap_mm: Positive = 8.0
+    """Insulation between them."""
+    voltage_v: Positive = 2700.0
+    voltage_max_v: Positive = 3000.0
+    current_max_a: Positive = 50.0
+
+    @model_validator(mode="after")
+    def _within_its_limits(self) -> Self:
+        if self.voltage_v > self.voltage_max_v:
+            raise InvalidInputError(
+                f"the voltage of {self.name!r} is over its limit",
+                value=self.voltage_v,
+                limit=self.voltage_max_v,
+                unit="V",
+            )
+        if min(self.conductor_mm, self.gap_mm) < 2.0 * self.diameter_mm:
+            raise InvalidInputError(
+                f"conductors and gap of {self.name!r} are less than twice as long as it is thick",
+                value=(self.conductor_mm, self.gap_mm),
+                limit=2.0 * self.diameter_mm,
+                unit="mm",
+            )
+        return self
+
+    @property
+    def span_mm(self) -> float:
+        """From the tip to the upper end of the proximal conductor: what the plan states as the exposure."""
+        return 2.0 * self.conductor_mm + self.gap_mm
+
+    @property
+    def pitch_mm(self) -> float:
+        """Between the middles of the two conductors: what the plan states as the pair's spacing."""
+        return self.conductor_mm + self.gap_mm
+
+
+def _kind(device: Any) -> str:
+    """Return which device a value is meant to be; one from before there were two kinds is monopolar."""
+    kind = device.get("kind", "monopolar") if isinstance(device, dict) else getattr(device, "kind", "monopolar")
+    return str(kind)
+
+
+Device = Annotated[
+    Annotated[ElectrodeDevice, Tag("monopolar")] | Annotated[BipolarNeedle, Tag("bipolar")], Discriminator(_kind)
+]
+"""What goes into the patient; `kind` says which it is."""
+
+
+def device_called(name: str) -> ElectrodeDevice | BipolarNeedle:
+    """Return the default device of a kind. Raises InvalidInputError, listing the kinds there are."""
+    kinds: dict[str, ElectrodeDevice | BipolarNeedle] = {d.kind: d for d in (ElectrodeDevice(), BipolarNeedle())}
+    if name not in kinds:
+        raise InvalidInputError("there is no such device", value=name, remedy=f"use one of {', '.join(kinds)}")
+    return kinds[name]
 
 
 class ArmPlacement(Value):
@@ -91,7 +174,7 @@ class CheckScan(Value):
 class SuiteDescription(Value):
     """Everything about hardware and scene that the stack is told."""
 
-    device: ElectrodeDevice = ElectrodeDevice()
+    device: Device = ElectrodeDevice()
     arm: ArmPlacement = ArmPlacement()
     table: Table = Table()
     fiducials: FiducialSet = FiducialSet()
@@ -111,7 +194,7 @@ class SuiteDescription(Value):
         return tool_with(self.device)
 
 
-def tool_with(device: ElectrodeDevice) -> NeedleTool:
+def tool_with(device: NeedleDevice) -> NeedleTool:
     """Return the default gripper holding an electrode: the device alone says how long and thick needle and hub are."""
     return NeedleTool(
         hub_diameter_mm=device.hub_diameter_mm,

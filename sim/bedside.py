@@ -8,7 +8,7 @@ import numpy as np
 
 from guidance.case.case import Case
 from guidance.procedure.ports import Force
-from guidance.scene import ElectrodeDevice
+from guidance.scene import NeedleDevice
 from kinematics.arrays import FloatArray
 from registration.budget import ErrorBudget
 from sim.faults import Fault, ForceSpike, GateCloses
@@ -57,7 +57,7 @@ class Bedside:
         case: Case,
         patient: PatientTruth,
         budget: ErrorBudget,
-        device: ElectrodeDevice,
+        device: NeedleDevice,
         gate: SimulatedGate,
         faults: tuple[Fault, ...] = (),
         standing: tuple[NeedleTruth, ...] = (),

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from guidance.planning.plan import Plan
+from guidance.protocol_rules import Code
 from guidance.scene import SuiteDescription
 from kinematics.errors import InvalidInputError
 from kinematics.value import Value
@@ -123,7 +124,7 @@ def summarise(
     for trial in judged:
         for name in trial.failed_checks:
             counts[name] = counts.get(name, 0) + 1
-    coverage_checks = {"coverage of the tumour", "coverage of tumour + margin"}
+    coverage_checks = {code.value.words for code in (Code.COVERAGE_TUMOUR_MIN, Code.COVERAGE_MARGIN_MIN)}
     registered = [
         t.registration_error_mm <= t.registration_predicted_p95_mm
         for t in judged

@@ -15,14 +15,18 @@ from numpy.typing import NDArray
 from guidance.case.body import body_mask
 from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structure
 from guidance.case.roles import structure_of
+from guidance.scene import Device, ElectrodeDevice
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
-from sim.tumour import Blob
+from sim.tumour import SEMI_AXES_MM, Blob
 
 SIZES = {"small": (1.6, 1.6, 2.5), "full": (0.8, 0.8, 1.5)}
 """Voxel spacing [mm] along x, y, z."""
+TUMOURS_MM = {"usual": SEMI_AXES_MM, "nodule": (2.6, 2.2, 2.0)}
+"""Semi-axes: the usual one takes an array, the nodule is about what one bipolar needle covers with its margin."""
 EXTENT_MM = (250.0, 205.0, 175.0)
+MONOPOLAR = ElectrodeDevice()
 BODY_MM = (104.0, 82.0)
 NOISE_HU = 12.0
 HU = {
@@ -89,18 +93,23 @@ class _Canvas:
         self.paint(name, box, blob.inside(points - centre_mm))
 
 
-def make_phantom(seed: int, size: str = "small") -> Case:
+def make_phantom(seed: int, size: str = "small", *, tumour: str = "usual", device: Device = MONOPOLAR) -> Case:
     """Make a phantom.
 
     Args:
         seed: Seed of shape and noise; the same seed gives the same bytes.
         size: `small` (1.6 × 1.6 × 2.5 mm) or `full` (0.8 × 0.8 × 1.5 mm).
+        tumour: `usual` or `nodule`.
+        device: What the case is treated with.
 
     Raises:
-        InvalidInputError: There is no such size.
+        InvalidInputError: There is no such size or tumour.
     """
-    if size not in SIZES:
-        raise InvalidInputError("there is no such phantom size", value=size, remedy=f"use one of {', '.join(SIZES)}")
+    for what, name, known in (("size", size, SIZES), ("tumour", tumour, TUMOURS_MM)):
+        if name not in known:
+            raise InvalidInputError(
+                f"there is no such phantom {what}", value=name, remedy=f"use one of {', '.join(known)}"
+            )
     rng = np.random.default_rng([seed, 17])
     spacing = np.array(SIZES[size])
     shape = tuple(int(n) for n in np.round(np.array(EXTENT_MM) / spacing))
@@ -111,7 +120,7 @@ def make_phantom(seed: int, size: str = "small") -> Case:
     origin = np.array([13.0, -21.0, -340.0])
     canvas = _Canvas(grid, np.zeros(shape, dtype=np.uint8))
     _body(canvas, origin, rng)
-    _organs(canvas, origin, rng)
+    _organs(canvas, origin, rng, TUMOURS_MM[tumour])
     labels = canvas.labels
     ct = _image(canvas, origin, rng)
     image, mask = Volume(ct, affine), Volume(labels, affine)
@@ -120,7 +129,7 @@ def make_phantom(seed: int, size: str = "small") -> Case:
         structure_of(name, label) for name, label in canvas.names.items() if label in present
     )
     body = body_mask(image)
-    name = f"phantom-{seed}" if size == "small" else f"phantom-{seed}-{size}"
+    name = phantom_name(seed, size, tumour, device)
     description = CaseDescription(
         name=name,
         ct_sha256=image.sha256(),
@@ -128,13 +137,20 @@ def make_phantom(seed: int, size: str = "small") -> Case:
         body_sha256=body.sha256(),
         structures=structures,
         target="tumour",
+        device=device,
         eligibility=ASSUMED_ELIGIBLE,
         provenance={
-            "made": f"procedural phantom, seed {seed}, size {size}; all anatomy is invented",
+            "made": f"procedural phantom, seed {seed}, size {size}, tumour {tumour}; all anatomy is invented",
             "eligibility": "invented with the patient: nothing stands against the treatment",
         },
     )
     return Case(description, image, mask, body)
+
+
+def phantom_name(seed: int, size: str, tumour: str, device: Device) -> str:
+    """Return the name of a phantom's case: what is not the default is in it."""
+    told = [part for part, usual in ((size, "small"), (tumour, "usual"), (device.kind, "monopolar")) if part != usual]
+    return "-".join(["phantom", str(seed), *told])
 
 
 def _body(canvas: _Canvas, origin: FloatArray, rng: np.random.Generator) -> None:
@@ -149,7 +165,9 @@ def _body(canvas: _Canvas, origin: FloatArray, rng: np.random.Generator) -> None
     canvas.paint("abdominal_wall", (slice(None),) * 3, np.repeat(ring[:, :, None], grid.shape[2], axis=2))
 
 
-def _organs(canvas: _Canvas, origin: FloatArray, rng: np.random.Generator) -> None:
+def _organs(
+    canvas: _Canvas, origin: FloatArray, rng: np.random.Generator, tumour_mm: tuple[float, float, float]
+) -> None:
     def at(x: float, y: float, z: float, jitter: float = 2.5) -> FloatArray:
         return np.array([x, y, z]) + origin + rng.uniform(-jitter, jitter, 3)
 
@@ -184,7 +202,7 @@ def _organs(canvas: _Canvas, origin: FloatArray, rng: np.random.Generator) -> No
         line((74, 22, 34), (46, 14, 22), (18, 2, 12), (-9, -1, 6), (-28, -3, 28), (-44, -6, 46)),
         near(4.6),
     )
-    canvas.blob("tumour", at(27, -15, 8, 2.0), Blob(rng))
+    canvas.blob("tumour", at(27, -15, 8, 2.0), Blob(rng, tumour_mm))
 
 
 def _image(canvas: _Canvas, origin: FloatArray, rng: np.random.Generator) -> NDArray[np.int16]:

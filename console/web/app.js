@@ -102,7 +102,8 @@ function plan(value, verdict) {
   return [make("h3", {}, "Electrodes"), table(["", "depth mm", "exposure mm", "clear mm", "of", "error 95 % mm", "measured tip error mm", "angle °", "clearance mm"], electrodes),
     make("h3", {}, "Pairs"), table(["", "planned mm", "measured mm", "angle °", "depth mismatch mm", "planned V", "as placed V"], pairs),
     make("h3", {}, `Coverage at ${c.threshold_v_per_cm ?? "–"} V/cm`), table(["", "planned %", "as placed %"],
-      [{ cells: ["tumour", fixed(c.tumour_percent), fixed(seen.tumour_percent)] }, { cells: ["tumour + margin", fixed(c.with_margin_percent), fixed(seen.with_margin_percent)] }])];
+      [{ cells: ["tumour", fixed(c.tumour_percent), fixed(seen.tumour_percent)] }, { cells: ["tumour + margin", fixed(c.with_margin_percent), fixed(seen.with_margin_percent)] }]),
+    ...(verdict ? [] : [make("h3", {}, "Rules, as planned"), rules(value.checks || [])])];
 }
 
 function scans(value) {
@@ -115,11 +116,21 @@ function scans(value) {
 
 function verdict(value) {
   if (!value) return null;
-  const rank = (c) => (c.passed ? 2 : c.severity === "hard" ? 0 : 1);
-  const rows = [...value.checks].sort((a, b) => rank(a) - rank(b)).map((c) => ({
-    kind: c.passed ? null : c.severity === "hard" ? "broken" : "warned",
-    cells: [c.passed ? "pass" : c.severity === "hard" ? "FAIL" : "warning", c.name, `${fixed(c.value, 2)} ${c.unit}`, `${c.limit} ${c.unit}`] }));
-  return [make("h3", {}, "Rules"), reasons(value.advice), table(["", "rule", "value", "limit"], rows, "words")];
+  return [make("h3", {}, "Rules, as placed"), reasons(value.advice), rules(value.checks)];
+}
+
+const SEVERITIES = { hard: ["FAIL", "broken"], warn: ["warning", "warned"], shown: ["beside", null] };
+const SIGNS = { "at least": "≥", "at most": "≤", exactly: "" };
+
+function rules(checks) {
+  const weights = Object.keys(SEVERITIES);
+  const rank = (c) => (c.passed ? weights.length : weights.indexOf(c.severity));
+  const said = (c, number) => (c.unit === "yes/no" ? (number ? "yes" : "no") : `${number} ${c.unit}`);
+  const rows = [...checks].sort((a, b) => rank(a) - rank(b)).map((c) => ({
+    kind: c.passed ? null : SEVERITIES[c.severity][1],
+    cells: [c.passed ? "pass" : SEVERITIES[c.severity][0], c.name, said(c, c.unit === "yes/no" ? c.value : fixed(c.value, 2)),
+      c.unit === "yes/no" ? said(c, c.limit) : `${SIGNS[c.sense] || ""} ${said(c, c.limit)}`, c.code || "", c.source || ""] }));
+  return table(["", "rule", "value", "limit", "code", "source"], rows, "words");
 }
 
 function showRun(run) {

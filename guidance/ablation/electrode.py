@@ -1,18 +1,25 @@
-"""An electrode as the field sees it: a straight, thin conductor, at one or more pull-back positions."""
+"""An electrode as the field sees it: straight, thin conductors, at one or more pull-back positions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from guidance.scene import BipolarNeedle, Device
 from kinematics.arrays import FloatArray, read_only
 from kinematics.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from guidance.planning.plan import PlannedElectrode
     from guidance.verification.placement import FoundNeedle
+
+
+INSULATED_END_RADII = 0.47
+"""Where a conductor goes on as an insulated shaft, current leaves its side alone: it acts as a bare one that ends this
+many radii earlier. Against cylinders with insulated shafts, solved on rings: see tests/guidance/ablation/rings.py."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,3 +99,31 @@ class ElectrodeLine:
         """Return both ends of the exposure at a pull-back position, frame `ct` [mm]: nearer the skin, and the tip."""
         tip: FloatArray = self.tip_mm - self.pull_back_mm[position] * self.axis
         return tip - self.exposure_mm * self.axis, tip
+
+
+def conductor_ids(needle: str) -> tuple[str, str]:
+    """Return the names of a bipolar needle's two conductors: the distal and the proximal one."""
+    return f"{needle}.distal", f"{needle}.proximal"
+
+
+def conducting(needles: Sequence[ElectrodeLine], device: Device) -> list[ElectrodeLine]:
+    """Return the conductors of needles: each electrode itself, or both conductors of each bipolar needle.
+
+    Args:
+        needles: Planned or found; the exposure of a bipolar one is its whole span, the gap included.
+        device: What they are.
+    """
+    if not isinstance(device, BipolarNeedle):
+        return list(needles)
+    return [conductor for needle in needles for conductor in _two_conductors(needle, device)]
+
+
+def _two_conductors(needle: ElectrodeLine, device: BipolarNeedle) -> tuple[ElectrodeLine, ElectrodeLine]:
+    """Return the two conductors: the distal one insulated at its upper end, the proximal one at both."""
+    distal, proximal = conductor_ids(needle.id)
+    short = INSULATED_END_RADII * needle.radius_mm
+    start = needle.tip_mm - (device.pitch_mm + short) * needle.axis
+    return (
+        replace(needle, id=distal, exposure_mm=device.conductor_mm - short),
+        replace(needle, id=proximal, tip_mm=start, exposure_mm=device.conductor_mm - 2.0 * short),
+    )

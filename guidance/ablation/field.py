@@ -76,7 +76,7 @@ class PositionField:
     def __init__(self, charges: LineCharges, tissue: TissueMap, cell_mm: float, *, open_end: bool = True) -> None:
         shape = tissue.kind.shape
         self._charges, self._tissue, self._cell_mm = charges, tissue, cell_mm
-        self._near = NearNeedles.of(charges, (shape[0], shape[1], shape[2]), cell_mm)
+        self._near = NearNeedles.of(charges, (shape[0], shape[1], shape[2]), cell_mm, self._tensors_round())
         shapes = _tensors(tissue)
         self._grid = Multigrid((shape[0], shape[1], shape[2]), cell_mm, open_end, shapes)
         self._shapes, self._oblique = shapes, shapes.off.any(axis=1)
@@ -84,6 +84,21 @@ class PositionField:
         self._table[:, 2:] /= V_PER_CM
         self._lengths = np.diff(charges.nodes_mm, axis=1).reshape(-1)
         self._owner = np.repeat(np.arange(len(charges.axis)), charges.nodes_mm.shape[1] - 1)
+
+    def _tensors_round(self) -> FloatArray | None:
+        """Return the shape of σ at each segment's middle; None when all tissue conducts alike all ways."""
+        if self._tissue.tensors is None:
+            return None
+        i, j, k = np.rint(self._middles()).astype(np.intp).T
+        found: FloatArray = self._tissue.tensors[self._tissue.kind[i, j, k]]
+        return found
+
+    def _middles(self) -> FloatArray:
+        """Return the segments' middles, in cells."""
+        c = self._charges
+        middles = 0.5 * (c.nodes_mm[:, :-1] + c.nodes_mm[:, 1:])
+        places: FloatArray = (c.start_mm[:, None] + middles[..., None] * c.axis[:, None]).reshape(-1, 3)
+        return places / self._cell_mm
 
     def fire(
         self, pair: tuple[int, int, float], least_s_per_m: Single | None = None, begin: PairField | None = None
@@ -111,9 +126,7 @@ class PositionField:
         for number in range(1, ROUNDS + 1):
             self._grid.conduct(sigma)
             source.fill(0.0)
-            needle_field.deposit(
-                source, self._near.blobs.reshape(-1, 3), (current[:, None] * needle_field.GAUSS_SHARE).reshape(-1)
-            )
+            self._near.deposit(source, current)
             left = self._grid.solve(source, potential, 0.1 * RESIDUAL, CYCLES)[1]
             rings = self._near.ring_sigma(sigma)
             effective = 1.0 / ((1.0 / rings) @ self._near.ring_shares)
@@ -159,10 +172,7 @@ class PositionField:
 
     def _surface_v(self, potential: Double, current: FloatArray, effective: FloatArray) -> FloatArray:
         """Return the potential on each segment's surface: the grid's there, and what the needle adds to it."""
-        c = self._charges
-        middles = 0.5 * (c.nodes_mm[:, :-1] + c.nodes_mm[:, 1:])
-        places = (c.start_mm[:, None] + middles[..., None] * c.axis[:, None]).reshape(-1, 3) / self._cell_mm
-        grid = np.array([needle_field.interpolated(potential, place) for place in places])
+        grid = np.array([needle_field.interpolated(potential, place) for place in self._middles()])
         found: FloatArray = grid + self._near.surface @ (current / effective)
         return found
 
@@ -170,7 +180,7 @@ class PositionField:
         """Return the change of the segments' currents that makes each electrode's surface even, its sum kept."""
         n, m = len(self._charges.axis), len(lacking_v)
         matrix = np.zeros((m + n, m + n))
-        matrix[:m, :m] = self._charges.potential / (4.0 * math.pi * MM_PER_M * self._lengths * effective)
+        matrix[:m, :m] = self._near.whole / (4.0 * math.pi * MM_PER_M * effective)
         matrix[np.arange(m), m + self._owner] = -1.0
         matrix[m + self._owner, np.arange(m)] = 1.0
         change: FloatArray = np.linalg.solve(matrix, np.concatenate([lacking_v, np.zeros(n)]))[:m]

@@ -6,7 +6,7 @@ gives the same grid, moved.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,18 +35,32 @@ class TreatmentGrid:
         affine: Index of a cell's centre to frame `ct` [mm], 4 × 4.
         tumour: The target, bool.
         margin: Target and margin of the protocol, bool: without vessel lumen, bowel and what is outside the body.
+        labels: Label of the nearest voxel, uint16; 0 everywhere when left out.
+        body: Inside the skin, bool; everywhere when left out.
+
+    Raises:
+        InvalidInputError: The tumour is empty, or the arrays have different shapes.
     """
 
     affine: FloatArray
     tumour: NDArray[np.bool_]
     margin: NDArray[np.bool_]
+    labels: NDArray[np.uint16] = field(default_factory=lambda: np.zeros((0, 0, 0), dtype=np.uint16))
+    body: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0, 0), dtype=bool))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "affine", read_only(self.affine, (4, 4)))
-        for name in ("tumour", "margin"):
-            mask = np.array(getattr(self, name), dtype=bool)
-            mask.flags.writeable = False
-            object.__setattr__(self, name, mask)
+        shape = np.shape(self.tumour)
+        if self.labels.size == 0:
+            object.__setattr__(self, "labels", np.zeros(shape, dtype=np.uint16))
+        if self.body.size == 0:
+            object.__setattr__(self, "body", np.ones(shape, dtype=bool))
+        for name in ("tumour", "margin", "labels", "body"):
+            cells = np.array(getattr(self, name), dtype=np.uint16 if name == "labels" else bool)
+            if cells.shape != shape:
+                raise InvalidInputError(f"{name} of the treatment grid has other cells", value=cells.shape, limit=shape)
+            cells.flags.writeable = False
+            object.__setattr__(self, name, cells)
         if not self.tumour.any():
             raise InvalidInputError("the tumour is empty on the treatment grid")
 
@@ -80,8 +94,9 @@ class TreatmentGrid:
         tumour = label_at == target.label
         left_out = [s.label for s in description.structures if s.tissue in NOT_COUNTED and s.label != target.label]
         margin = _within(tumour, named(description.protocol).margin_mm, cell_mm)
-        margin &= (nearest(case.body, affine, cells, beyond=0) > 0) & ~np.isin(label_at, left_out)
-        return cls(affine, tumour, margin | tumour)
+        body = nearest(case.body, affine, cells, beyond=0) > 0
+        margin &= body & ~np.isin(label_at, left_out)
+        return cls(affine, tumour, margin | tumour, label_at.astype(np.uint16), body)
 
     @property
     def cell_mm(self) -> float:

@@ -184,7 +184,9 @@ def indexed(lines: Sequence[ElectrodeLine], pairs: Sequence[Pair]) -> tuple[int,
     order = {line.id: n for n, line in enumerate(lines)}
     if len(order) < 2 or len(order) != len(lines):
         raise InvalidInputError(
-            "a field takes two electrodes or more, each with its own name", value=[line.id for line in lines]
+            "a field takes two electrodes or more, each with its own name",
+            value=[line.id for line in lines],
+            remedy="name each electrode once",
         )
     counts = {len(line.pull_back_mm) for line in lines}
     if len(counts) != 1:

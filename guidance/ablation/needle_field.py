@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from guidance.ablation.line_charges import LineCharges
+from guidance.ablation.line_charges import LineCharges, influence
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 
@@ -50,7 +50,8 @@ class NearNeedles:
     """What is known beforehand of the needles' surroundings: m segments, n cells near one.
 
     Args:
-        blobs: Places of the blobs, in cells, shape (m, PER_SEGMENT, 3).
+        blob_low: First cell of each segment's row of blobs, shape (m, 3).
+        blob_share: What of the segment's current each cell from there on takes, one box per segment.
         index: Row of `cells` by cell of the grid, −1 far from every needle.
         cells: Cells near a needle, shape (n, 3).
         entry_row: Row of `cells` of each entry; entries are sorted by segment.
@@ -60,10 +61,12 @@ class NearNeedles:
         entry_ring: Distance from the segment's axis, in numbers of rings.
         rings: Cells of the rings as flat indices, shape (m, rings, places).
         ring_shares: How much each ring's 1/σ counts for the potential at the needle, shape (rings,) summing to 1.
-        surface: Potential on each segment's surface per current in each, times σ, beyond what the grid knows [1/mm].
+        whole: Potential on each segment's surface per current in each, times 4πσ [1/mm], shape (m, m).
+        surface: The part of it that the grid does not know, times σ, not 4πσ [m/mm].
     """
 
-    blobs: FloatArray
+    blob_low: NDArray[np.int64]
+    blob_share: tuple[NDArray[np.float64], ...]
     index: NDArray[np.int32]
     cells: NDArray[np.int32]
     entry_row: NDArray[np.int32]
@@ -72,11 +75,21 @@ class NearNeedles:
     entry_ring: NDArray[np.float32]
     rings: NDArray[np.int64]
     ring_shares: FloatArray
+    whole: FloatArray
     surface: FloatArray
 
     @classmethod
-    def of(cls, charges: LineCharges, shape: tuple[int, int, int], cell_mm: float) -> NearNeedles:
+    def of(
+        cls, charges: LineCharges, shape: tuple[int, int, int], cell_mm: float, tensors: FloatArray | None = None
+    ) -> NearNeedles:
         """Return the surroundings of conductors that are given in mm from the first cell's centre.
+
+        Args:
+            charges: The exposures.
+            shape: Cell counts.
+            cell_mm: Size of the cells.
+            tensors: Shape of σ round each segment, along the grid's axes, determinant 1, shape (m, 3, 3); even in
+                all directions when None. Stretched by its inverse root, such tissue conducts alike all ways.
 
         Raises:
             InvalidInputError: An exposure near the grid's end.
@@ -85,7 +98,6 @@ class NearNeedles:
         last = charges.nodes_mm[:, 1:].reshape(-1)
         count = charges.nodes_mm.shape[1] - 1
         start, axis = np.repeat(charges.start_mm, count, axis=0), np.repeat(charges.axis, count, axis=0)
-        radius = np.repeat(charges.radius_mm, count)
         along = first[:, None] + (last - first)[:, None] * GAUSS_AT
         blobs = (start[:, None] + along[..., None] * axis[:, None]) / cell_mm
         room = np.minimum(blobs, np.array(shape) - 1 - blobs).min()
@@ -94,14 +106,30 @@ class NearNeedles:
                 "an exposure comes too near the end of the field's grid", value=room, limit=EDGE_CELLS, unit="cells",
                 remedy="check the electrodes' tips and pull-backs against the target",
             )  # fmt: skip
-        sd = BLOB_CELLS * cell_mm
+        m = len(first)
+        tensors = np.tile(np.eye(3), (m, 1, 1)) if tensors is None else tensors
         rings_mm = np.array(RING_CELLS) * cell_mm
-        row, entries, field, ring = [], [0], [], []
-        for m in range(len(first)):
+        middles = start + (0.5 * (first + last))[:, None] * axis
+        row, entries, field, ring, lows, shares = [], [0], [], [], [], []
+        whole, surface = np.empty((m, m)), np.empty((m, m))
+        for n in range(m):
+            stretch, sd = _stretched(tensors[n], cell_mm)
+            if n == 0 or not np.array_equal(tensors[n], tensors[n - 1]):
+                lines = _lines(charges, stretch)
+                lengths = np.diff(lines.nodes_mm, axis=1).reshape(-1)
+                potential = influence(lines.start_mm, lines.axis, lines.nodes_mm, lines.radius_mm) / lengths
+            e = n // count
             cells, found, near = _entries(
-                start[m], axis[m], first[m], last[m], radius[m], blobs[m] * cell_mm, GAUSS_SHARE, cell_mm, sd,
-                np.array(shape),
+                lines.start_mm[e], lines.axis[e], lines.nodes_mm[e, n % count], lines.nodes_mm[e, n % count + 1],
+                lines.radius_mm[e], blobs[n] * cell_mm @ stretch.T, GAUSS_SHARE, cell_mm, sd, np.array(shape), stretch,
             )  # fmt: skip
+            blob_v = blob_potential(middles @ stretch.T, blobs[n] * cell_mm @ stretch.T, sd) @ GAUSS_SHARE
+            whole[:, n] = potential[:, n]
+            surface[:, n] = (potential[:, n] - blob_v) / (4.0 * math.pi * MM_PER_M)
+            spread = (sd / cell_mm) ** 2 * tensors[n] + GRID_SHARPENS * np.eye(3)
+            low, share = _laid(blobs[n], GAUSS_SHARE, np.linalg.inv(spread), REACH * np.sqrt(np.diagonal(spread)))
+            lows.append(low)
+            shares.append(share)
             row.append(cells)
             field.append(found)
             ring.append(np.interp(near, rings_mm, np.arange(len(rings_mm))))
@@ -109,11 +137,9 @@ class NearNeedles:
         flat, inverse = np.unique(np.concatenate(row), return_inverse=True)
         index = np.full(shape, -1, dtype=np.int32)
         index.reshape(-1)[flat] = np.arange(len(flat), dtype=np.int32)
-        middles = start + (0.5 * (first + last))[:, None] * axis
-        blob_v = blob_potential(middles, blobs.reshape(-1, 3) * cell_mm, sd).reshape(len(first), len(first), -1)
-        surface = charges.potential / (last - first) - blob_v @ GAUSS_SHARE
         return cls(
-            blobs=blobs,
+            blob_low=np.array(lows),
+            blob_share=tuple(shares),
             index=index,
             cells=np.stack(np.unravel_index(flat, shape), axis=-1).astype(np.int32),
             entry_row=inverse.astype(np.int32),
@@ -121,9 +147,19 @@ class NearNeedles:
             entry_field=np.concatenate(field).astype(np.float32),
             entry_ring=np.concatenate(ring).astype(np.float32),
             rings=_rings(start, axis, first, last, rings_mm, cell_mm, shape),
-            ring_shares=_ring_shares(rings_mm, float(radius.mean()), sd),
-            surface=surface / (4.0 * math.pi * MM_PER_M),
+            ring_shares=_ring_shares(rings_mm, float(charges.radius_mm.mean()), BLOB_CELLS * cell_mm),
+            whole=whole,
+            surface=surface,
         )
+
+    def deposit(self, source: NDArray[np.float64], current_a: FloatArray) -> None:
+        """Add every segment's current [A] to a framed source; each keeps its whole current."""
+        for low, share, current in zip(self.blob_low, self.blob_share, current_a, strict=True):
+            begin = np.maximum(low, 0)
+            end = np.minimum(low + share.shape, np.array(source.shape) - 2)
+            i, j, k = (slice(int(a) + 1, int(b) + 1) for a, b in zip(begin, end, strict=True))
+            x, y, z = (slice(int(a - c), int(b - c)) for a, b, c in zip(begin, end, low, strict=True))
+            source[i, j, k] += current * share[x, y, z]
 
     def ring_sigma(self, sigma_s_per_m: NDArray[np.float32]) -> FloatArray:
         """Return the mean σ on each ring round each segment, shape (m, rings)."""
@@ -172,40 +208,68 @@ def _ring_shares(rings_mm: FloatArray, radius_mm: float, sd: float) -> FloatArra
     return shares
 
 
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    start_mm: FloatArray
+    axis: FloatArray
+    nodes_mm: FloatArray
+    radius_mm: FloatArray
+
+
+def _stretched(tensor: FloatArray, cell_mm: float) -> tuple[FloatArray, float]:
+    """Return what stretches space so that a tensor becomes even, and the blobs' standard deviation there [mm].
+
+    Back in the grid a blob is as wide as BLOB_CELLS in the direction that conducts worst, and wider in others.
+    """
+    values, vectors = np.linalg.eigh(tensor)
+    stretch: FloatArray = (vectors / np.sqrt(values)) @ vectors.T
+    return stretch, BLOB_CELLS * cell_mm / math.sqrt(float(values[0]))
+
+
+def _lines(charges: LineCharges, stretch: FloatArray) -> _Lines:
+    """Return the exposures in stretched space; a round needle becomes an oval one, which acts by its mean radius."""
+    axis = charges.axis @ stretch.T
+    longer = np.linalg.norm(axis, axis=1)
+    axis /= longer[:, None]
+    radius = np.empty(len(axis))
+    for n, (was, now) in enumerate(zip(charges.axis, axis, strict=True)):
+        beside = np.linalg.svd(was[None])[2][1:] @ stretch.T
+        beside -= (beside @ now)[:, None] * now
+        radius[n] = charges.radius_mm[n] * np.linalg.svd(beside, compute_uv=False).mean()
+    return _Lines(charges.start_mm @ stretch.T, axis, charges.nodes_mm * longer[:, None], radius)
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def deposit(source: Any, places: Any, charges: Any) -> None:
-    """Add blobs to a source; each keeps its whole charge.
+def _laid(places: Any, charges: Any, precision: Any, reach: Any) -> tuple[Any, Any]:
+    """Return the first cell and the shares of a box of cells that blobs are laid down in; each keeps its whole charge.
 
     Args:
-        source: Framed, shape (ni + 2, nj + 2, nk + 2), written.
-        places: In cells, shape (m, 3).
-        charges: Of each blob, shape (m,).
+        places: In cells, shape (p, 3).
+        charges: Shape (p,).
+        precision: Inverse of the blobs' covariance [1/cells²], shape (3, 3).
+        reach: Along each axis [cells].
     """
-    sigma = math.sqrt(BLOB_CELLS**2 + GRID_SHARPENS)
-    reach = math.ceil(REACH * sigma) + 1
-    width = 2 * reach + 1
-    shares = np.zeros((3, width))
-    low = np.zeros(3, dtype=np.int64)
+    low, high = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64)
+    for c in range(3):
+        low[c] = math.floor(places[:, c].min() - reach[c])
+        high[c] = math.ceil(places[:, c].max() + reach[c])
+    shape = (high[0] - low[0] + 1, high[1] - low[1] + 1, high[2] - low[2] + 1)
+    share = np.zeros(shape)
+    one = np.empty(shape)
     for m in range(places.shape[0]):
-        for c in range(3):
-            low[c] = math.floor(places[m, c] + 0.5) - reach
-            total = 0.0
-            for i in range(width):
-                shares[c, i] = math.exp(-0.5 * ((low[c] + i - places[m, c]) / sigma) ** 2)
-                total += shares[c, i]
-            for i in range(width):
-                shares[c, i] /= total
-        for i in range(width):
-            a = low[0] + i + 1
-            if a < 1 or a > source.shape[0] - 2:
-                continue
-            for j in range(width):
-                b = low[1] + j + 1
-                if b < 1 or b > source.shape[1] - 2:
-                    continue
-                part = charges[m] * shares[0, i] * shares[1, j]
-                for k in range(max(0, -low[2]), min(width, source.shape[2] - 2 - low[2])):
-                    source[a, b, low[2] + k + 1] += part * shares[2, k]
+        total = 0.0
+        for i in range(shape[0]):
+            x = low[0] + i - places[m, 0]
+            for j in range(shape[1]):
+                y = low[1] + j - places[m, 1]
+                flat = precision[0, 0] * x * x + precision[1, 1] * y * y + 2.0 * precision[0, 1] * x * y
+                slope = 2.0 * (precision[0, 2] * x + precision[1, 2] * y)
+                for k in range(shape[2]):
+                    z = low[2] + k - places[m, 2]
+                    one[i, j, k] = math.exp(-0.5 * (flat + z * (slope + precision[2, 2] * z)))
+                    total += one[i, j, k]
+        share += charges[m] / total * one
+    return low, share
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -245,19 +309,22 @@ def interpolated(field: Any, place: Any) -> float:
 @njit(cache=True, error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
 def _entries(
     start: Any, axis: Any, first: float, last: float, radius: float, blobs: Any, share: Any, cell: float, sd: float,
-    shape: Any,
+    shape: Any, stretch: Any,
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """Return the cells near one segment (flat), the field to add there per charge, and the distance from its axis.
 
     What is added is the field of the line, that of its surface inside the needle, less the blobs' as central
-    differences of their potential make it.
+    differences of their potential make it. Segment and blobs are given in stretched space, where σ is even; cells are
+    stretched to meet them, and the field is taken back.
     """
     reach = REACH * sd
+    back = np.linalg.inv(stretch)
     low, high = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64)
+    one, two = back @ (start + first * axis), back @ (start + last * axis)
     for c in range(3):
-        one, two = start[c] + first * axis[c], start[c] + last * axis[c]
-        low[c] = max(math.floor((min(one, two) - reach) / cell), 0)
-        high[c] = min(math.ceil((max(one, two) + reach) / cell), shape[c] - 1)
+        wide = reach * math.sqrt(back[c, 0] ** 2 + back[c, 1] ** 2 + back[c, 2] ** 2)
+        low[c] = max(math.floor((min(one[c], two[c]) - wide) / cell), 0)
+        high[c] = min(math.ceil((max(one[c], two[c]) + wide) / cell), shape[c] - 1)
     size = high - low + 3
     potential = np.empty((size[0], size[1], size[2]))
     scale = math.sqrt(2.0) * sd
@@ -265,10 +332,11 @@ def _entries(
         for j in range(size[1]):
             for k in range(size[2]):
                 total = 0.0
+                a, b, c = (low[0] - 1 + i) * cell, (low[1] - 1 + j) * cell, (low[2] - 1 + k) * cell
                 for m in range(blobs.shape[0]):
-                    dx = (low[0] - 1 + i) * cell - blobs[m, 0]
-                    dy = (low[1] - 1 + j) * cell - blobs[m, 1]
-                    dz = (low[2] - 1 + k) * cell - blobs[m, 2]
+                    dx = stretch[0, 0] * a + stretch[0, 1] * b + stretch[0, 2] * c - blobs[m, 0]
+                    dy = stretch[1, 0] * a + stretch[1, 1] * b + stretch[1, 2] * c - blobs[m, 1]
+                    dz = stretch[2, 0] * a + stretch[2, 1] * b + stretch[2, 2] * c - blobs[m, 2]
                     r = math.sqrt(dx * dx + dy * dy + dz * dz)
                     value = math.erf(r / scale) / r if r > 1e-6 * scale else 2.0 / (math.sqrt(math.pi) * scale)
                     total += share[m] * value
@@ -281,9 +349,10 @@ def _entries(
     for i in range(1, size[0] - 1):
         for j in range(1, size[1] - 1):
             for k in range(1, size[2] - 1):
-                x = (low[0] - 1 + i) * cell - start[0]
-                y = (low[1] - 1 + j) * cell - start[1]
-                z = (low[2] - 1 + k) * cell - start[2]
+                a, b, c = (low[0] - 1 + i) * cell, (low[1] - 1 + j) * cell, (low[2] - 1 + k) * cell
+                x = stretch[0, 0] * a + stretch[0, 1] * b + stretch[0, 2] * c - start[0]
+                y = stretch[1, 0] * a + stretch[1, 1] * b + stretch[1, 2] * c - start[1]
+                z = stretch[2, 0] * a + stretch[2, 1] * b + stretch[2, 2] * c - start[2]
                 t = x * axis[0] + y * axis[1] + z * axis[2]
                 x, y, z = x - t * axis[0], y - t * axis[1], z - t * axis[2]
                 across2 = x * x + y * y + z * z
@@ -294,12 +363,14 @@ def _entries(
                 t1, t2 = t - first, t - last
                 r1, r2 = math.sqrt(t1 * t1 + square), math.sqrt(t2 * t2 + square)
                 up, out = per * (1.0 / r2 - 1.0 / r1), per * (t1 / r1 - t2 / r2) / square
-                field[found, 0] = out * x + up * axis[0] + half * (potential[i + 1, j, k] - potential[i - 1, j, k])
-                field[found, 1] = out * y + up * axis[1] + half * (potential[i, j + 1, k] - potential[i, j - 1, k])
-                field[found, 2] = out * z + up * axis[2] + half * (potential[i, j, k + 1] - potential[i, j, k - 1])
+                ex, ey, ez = out * x + up * axis[0], out * y + up * axis[1], out * z + up * axis[2]
+                for n in range(3):
+                    field[found, n] = stretch[0, n] * ex + stretch[1, n] * ey + stretch[2, n] * ez
+                field[found, 0] += half * (potential[i + 1, j, k] - potential[i - 1, j, k])
+                field[found, 1] += half * (potential[i, j + 1, k] - potential[i, j - 1, k])
+                field[found, 2] += half * (potential[i, j, k + 1] - potential[i, j, k - 1])
                 near[found] = math.sqrt(across2 + beyond * beyond)
-                a, b, c = low[0] - 1 + i, low[1] - 1 + j, low[2] - 1 + k
-                rows[found] = (a * shape[1] + b) * shape[2] + c
+                rows[found] = ((low[0] - 1 + i) * shape[1] + low[1] - 1 + j) * shape[2] + low[2] - 1 + k
                 found += 1
     return rows[:found], field[:found], near[:found]
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import Field, computed_field, model_validator
 
 from guidance.case.policy import Policy
-from guidance.scene import ElectrodeDevice
+from guidance.scene import Device, ElectrodeDevice
 from kinematics.errors import InvalidInputError
 from kinematics.value import Value
 from registration.images.volume import Volume
@@ -88,7 +88,7 @@ class CaseDescription(Value):
     """Of the skin mask."""
     structures: tuple[Structure, ...]
     target: str
-    device: ElectrodeDevice = ElectrodeDevice()
+    device: Device = ElectrodeDevice()
     protocol: str = "pancreas-ire-default"
     tissue_set: str = DEFAULT_TISSUE_SET
     """How its tissue conducts: a name of `guidance.ablation.conductivity.SETS`. A file without it has the default."""

@@ -9,10 +9,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from guidance.ablation.electrode import conductor_ids
 from guidance.ablation.treatment import TreatmentResult, predict, tissue_of
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
 from guidance.case.policy import PolicyKind
+from guidance.check import Severity, not_kept
 from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy
 from guidance.planning.electrodes import (
@@ -23,12 +25,13 @@ from guidance.planning.electrodes import (
     skin_entry_mm,
     unlabelled_mm,
 )
-from guidance.planning.infeasible import Tally
+from guidance.planning.infeasible import Tally, target_diameter_mm
 from guidance.planning.plan import Alternative, Clearance, Plan, PlannedElectrode, PlannedPair, PlanStatus, PulseTrain
 from guidance.planning.reach import Reach
 from guidance.planning.scoring import Scored, Scorer
-from guidance.protocol import Protocol, eligibility
-from guidance.scene import SuiteDescription
+from guidance.protocol import Protocol
+from guidance.protocol_checks import plan_checks
+from guidance.scene import BipolarNeedle, SuiteDescription
 from kinematics.arrays import FloatArray
 from registration.registration import Registration
 
@@ -124,6 +127,9 @@ class Assembly:
 
     def pairs(self, scored: Scored) -> list[tuple[str, str, float, float]]:
         """Return the pulsed pairs: names, spacing [mm], voltage [V]."""
+        device = self.suite.device
+        if isinstance(device, BipolarNeedle):
+            return [(*conductor_ids("E1"), device.pitch_mm, device.voltage_v)]
         pairs = []
         for a, b in self.scorer.pulsed(scored):
             spacing = float(np.linalg.norm(scored.candidate.lateral_mm[a] - scored.candidate.lateral_mm[b]))
@@ -150,18 +156,15 @@ class Assembly:
         result: TreatmentResult,
         alternatives: list[Scored],
     ) -> Plan:
-        """Return the plan value of an array that passed everything; its risk and coverage come from the final draws."""
+        """Return the plan value of an array that passed everything, checked by the protocol; what warns is a reason.
+
+        Its risk and coverage come from the final draws.
+        """
         covers = risk.draw(FINAL_COVER_DRAWS, 4)
         _, any_hit = self._touching(scored)
-        warnings = list(eligibility(self.case.description.eligibility).warnings)
-        if any_hit > self.protocol.hit_probability_warn:
-            warnings.append(
-                f"{100 * any_hit:.1f} % that a shaft touches a forbidden structure is above the ideal "
-                f"{100 * self.protocol.hit_probability_warn:.0f} %"
-            )
-        return Plan(
+        plan = Plan(
             status=PlanStatus.OK,
-            reasons=tuple(warnings),
+            reasons=(),
             electrodes=electrodes,
             device=self.suite.device,
             pairs=tuple(
@@ -192,6 +195,10 @@ class Assembly:
             case_sha256=self.case.description.sha256(),
             registration_sha256=self.registration.sha256(),
         )
+        tumour_p95_mm = self.registration.tre_p95_mm.tumour
+        checks = plan_checks(plan, self.case, target_diameter_mm(self.case), tumour_p95_mm, self.protocol)
+        reasons = tuple(c.sentence for c in not_kept(checks, Severity.WARN))
+        return plan.model_copy(update={"checks": checks, "reasons": reasons})
 
     def _touching(self, scored: Scored) -> tuple[FloatArray, float]:
         """Return the chance that each shaft touches something forbidden, and that any does, from the final draws."""
@@ -200,13 +207,12 @@ class Assembly:
         return risk.hit_probabilities(self.anatomy, self.model, scored.tips_mm, axis, scored.depths_mm, draws)
 
     def _alternative(self, s: Scored) -> Alternative:
-        sides = s.candidate.sides_mm
-        pulsed: FloatArray = sides[sides <= self.protocol.spacing_max_mm]
+        spacings = [spacing for _, _, spacing, _ in self.pairs(s)]
         forbidden = [p.clearance_mm for p in self.case.description.policy.values() if p.kind is PolicyKind.FORBIDDEN]
         least = min(forbidden, default=0.0)
         return Alternative(
             electrodes=len(s.tips_mm),
-            spacing_mm=float(pulsed.mean()),
+            spacing_mm=float(np.mean(spacings)),
             axis_ct=self.anatomy.T_ct_grid.directions(s.candidate.axis),
             least_clearance_mm=s.least_excess_mm + least,
             tumour_percent=s.tumour_percent,

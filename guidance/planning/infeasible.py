@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from guidance.case.case import Case
+from guidance.case.target import target_points_mm
+from guidance.check import Severity, not_kept
 from guidance.planning.corridors import Corridors, Fate
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.planning.schedule import allowed_exposures_mm
 from guidance.procedure.guard import BUCKLING_SHARE, buckling_load_n
-from guidance.protocol import Protocol, eligibility
-from guidance.scene import SuiteDescription
+from guidance.protocol import Protocol
+from guidance.protocol_checks import case_checks
+from guidance.protocol_rules import Code
+from guidance.scene import ElectrodeDevice, SuiteDescription
 from kinematics.arrays import FloatArray
 from registration.registration import Registration
 
@@ -24,6 +28,7 @@ STAGES = (
     "corridors_cut_no_skin_in_view",
     "corridors_cut_wrist_reach",
     "arrays",
+    "arrays_of_1",
     "arrays_of_2",
     "arrays_of_3",
     "arrays_of_4",
@@ -38,6 +43,7 @@ STAGES = (
     "arrays_cut_arm_reach",
     "arrays_cut_field_coverage",
     "arrays_cut_current",
+    "arrays_cut_protocol",
 )
 
 
@@ -75,9 +81,14 @@ class Tally:
 
     def arrays(self, pairs: int, triples: int, quads: int) -> None:
         """Count the arrays by their number of electrodes."""
-        for stage, count in (("arrays_of_2", pairs), ("arrays_of_3", triples), ("arrays_of_4", quads)):
-            self.add(stage, count)
+        for electrodes, count in ((2, pairs), (3, triples), (4, quads)):
+            self.add(f"arrays_of_{electrodes}", count)
             self.add("arrays", count)
+
+    def single(self, needles: int) -> None:
+        """Count needles that are to treat alone."""
+        self.add("arrays_of_1", needles)
+        self.add("arrays", needles)
 
     def reasons(self) -> tuple[str, ...]:
         """Return the reasons: the binding limit first, then the nearest miss at each, then what was cut."""
@@ -98,6 +109,8 @@ class Tally:
         lines += [f"nearest miss, {_words(k)}: {self.nearest[k]}" for k in STAGES if k in self.nearest]
         cuts_text = ", ".join(f"{_words(k)} {v}" for k, v in c.items() if "_cut_" in k and v)
         sizes = ", ".join(f"{c[f'arrays_of_{n}']} of {n} electrodes" for n in (2, 3, 4))
+        if c["arrays_of_1"]:
+            sizes = "each of one needle"
         lines.append(f"of {c['corridors']} corridors and {c['arrays']} arrays ({sizes}), cut by: {cuts_text or 'none'}")
         return tuple(lines)
 
@@ -118,13 +131,14 @@ def refused(reasons: tuple[str, ...], case: Case, registration: Registration, se
     )
 
 
-def target_diameter_mm(points_mm: FloatArray, spacing_mm: FloatArray) -> float:
+def target_diameter_mm(case: Case) -> float:
     """Return the largest width of the target [mm], over an even set of directions, voxels' extent included.
 
-    Args:
-        points_mm: Centres of its voxels along the image's axes, shape (n, 3).
-        spacing_mm: Voxel size along the same axes.
+    Raises:
+        InvalidInputError: The target is no structure of the case, or is empty.
     """
+    spacing_mm: FloatArray = case.labels.spacing_mm
+    points_mm = case.labels.indices(target_points_mm(case)) * spacing_mm  # along the image's axes
     n = np.arange(400) + 0.5
     height, turn = 1.0 - n / 400, n * np.pi * (3.0 - np.sqrt(5.0))
     across = np.sqrt(1.0 - height**2)
@@ -136,30 +150,27 @@ def target_diameter_mm(points_mm: FloatArray, spacing_mm: FloatArray) -> float:
 def reasons_before_search(
     case: Case, registration: Registration, suite: SuiteDescription, protocol: Protocol
 ) -> tuple[str, ...]:
-    """Return why planning may not even start: registration, eligibility, target in the body, its size, the device.
+    """Return why planning may not even start: registration, what the protocol says of the case, target, device.
 
     Raises:
         InvalidInputError: The target is no structure of the case, or is empty.
     """
-    from guidance.case.target import target_points_mm
-
     reasons = []
     if not registration.accepted:
         reasons.append("the registration was not accepted: " + "; ".join(registration.reasons or ("no reason given",)))
-    reasons += [f"not eligible: {r}" for r in eligibility(case.description.eligibility).refusals]
+    checks = case_checks(
+        case.description.eligibility, target_diameter_mm(case), registration.tre_p95_mm.tumour, protocol
+    )
+    # A registration that was not accepted has said by how much.
+    known = () if registration.accepted else (Code.REGISTRATION_P95_MAX.name,)
+    reasons += [c.sentence for c in not_kept(checks, Severity.HARD) if c.code not in known]
     points = target_points_mm(case)
     index = np.rint(case.body.indices(points)).astype(int)
     outside = int((case.body.voxels[tuple(index.T)] == 0).sum())
     if outside:
         reasons.append(f"the target lies outside the body: {outside} of its {len(points)} voxels")
-    along_axes = case.labels.indices(points) * case.labels.spacing_mm
-    diameter = target_diameter_mm(along_axes, case.labels.spacing_mm)
-    if diameter > protocol.tumour_diameter_max_mm:
-        reasons.append(
-            f"the tumour is too large: {diameter:.0f} mm across, limit {protocol.tumour_diameter_max_mm:.0f} mm"
-        )
     device = suite.device
-    if not allowed_exposures_mm(device.exposures_mm, protocol):
+    if isinstance(device, ElectrodeDevice) and not allowed_exposures_mm(device.exposures_mm, protocol):
         reasons.append(
             f"the electrode {device.name!r} has no exposure from {protocol.exposure_min_mm:g} to "
             f"{protocol.exposure_pancreas_max_mm:g} mm"

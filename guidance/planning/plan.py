@@ -7,7 +7,8 @@ from enum import StrEnum
 from pydantic import Field
 
 from guidance.ablation.coverage import Coverage
-from guidance.scene import ElectrodeDevice
+from guidance.check import Check
+from guidance.scene import Device, ElectrodeDevice
 from kinematics.arrays import Rows7, Vec3
 from kinematics.value import Value
 
@@ -33,6 +34,7 @@ class PlannedElectrode(Value):
     entry_ct_mm: Vec3
     tip_ct_mm: Vec3
     exposure_mm: float
+    """Conducting length behind the tip; of a bipolar needle from the tip to the end of the proximal conductor."""
     depth_mm: float
     """Entry to tip along the axis."""
     pull_back_mm: tuple[float, ...]
@@ -51,7 +53,11 @@ class PlannedElectrode(Value):
 
 
 class PlannedPair(Value):
-    """Two electrodes that are pulsed against each other."""
+    """Two electrodes that are pulsed against each other, or the two conductors of a bipolar needle.
+
+    Of a bipolar needle the names are `E1.distal` and `E1.proximal`, and the spacing runs along its axis, from middle
+    to middle.
+    """
 
     a: str
     b: str
@@ -60,6 +66,8 @@ class PlannedPair(Value):
     depth_mismatch_mm: float
     voltage_v: float
     current_a: float
+    current_rise_a: float | None = None
+    """From the first pulse to the last, where the model of the tissue predicts one."""
 
 
 class PulseTrain(Value):
@@ -100,10 +108,12 @@ class Plan(Value):
     status: PlanStatus
     reasons: tuple[str, ...]
     electrodes: tuple[PlannedElectrode, ...] = ()
-    device: ElectrodeDevice = ElectrodeDevice()
+    device: Device = ElectrodeDevice()
     pairs: tuple[PlannedPair, ...] = ()
     pulses: PulseTrain | None = None
     coverage: Coverage | None = None
+    checks: tuple[Check, ...] = ()
+    """Every rule of the protocol that can be judged before a needle moves; no hard one is broken."""
     order: tuple[str, ...] = ()
     insertions: tuple[PlannedInsertion, ...] = ()
     alternatives: tuple[Alternative, ...] = ()

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from guidance.ablation.electrode import ElectrodeLine
+from guidance.ablation.electrode import ElectrodeLine, conducting
 from guidance.ablation.grid import TreatmentGrid
+from guidance.ablation.line_charges import Pair
 from guidance.ablation.surrogate import Float32, TargetPoints
 from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy
@@ -18,7 +19,9 @@ from guidance.planning.corridors import STEP_MM, Spread, skin_distance, trace
 from guidance.planning.directions import CONE_RAD, lateral_axes
 from guidance.planning.hubs import order_exists
 from guidance.planning.schedule import ABOVE_MM, Schedule, schedules
+from guidance.planning.single_needle import pulls
 from guidance.protocol import Protocol
+from guidance.scene import BipolarNeedle, Device
 from kinematics.arrays import FloatArray
 from kinematics.tool import NeedleTool
 
@@ -29,6 +32,8 @@ HUB_ROOM_MM = 2.6
 """Fingers to hubs that stand: a little more than the arm's own planning keeps, for its rolls are sampled coarser."""
 CLEARANCE_WISH_MM = 3.0
 """Beyond the policy's 2 mm: 5 mm is the protocol's ideal."""
+PULL = 0.1
+"""Of each further position: the operator pulls and fires by hand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +56,8 @@ class Scored:
     @property
     def described(self) -> str:
         """The array in words, for reasons."""
+        if len(self.tips_mm) == 1:
+            return f"one needle, {len(self.plan.pull_back_mm)} positions, {self.depths_mm.max():.0f} mm deep"
         sides = "/".join(f"{v:.0f}" for v in self.candidate.sides_mm)
         return f"{len(self.tips_mm)} electrodes {sides} mm apart, {self.depths_mm.max():.0f} mm deep"
 
@@ -82,7 +89,8 @@ class Scorer:
     keep_away_mm: FloatArray
     """Points that a needle's axis must pass at `keep_away_by_mm` or more (skin fiducials), frame `grid`."""
     exposures_mm: tuple[float, ...]
-    """Exposures to choose from, the ideal one first."""
+    """Exposures to choose from, the ideal one first; none for a bipolar needle."""
+    device: Device
     keep_away_by_mm: float = 10.0
     slack_mm: float = 0.4
     """Clearance beyond the policy's that an array keeps on the grid."""
@@ -97,6 +105,7 @@ class Scorer:
         grid: TreatmentGrid,
         fiducials_ct_mm: FloatArray,
         exposures_mm: tuple[float, ...],
+        device: Device,
     ) -> Scorer:
         """Return a scorer; the treatment grid gives the points that coverage counts."""
         return cls(
@@ -109,6 +118,7 @@ class Scorer:
             target=TargetPoints(grid.points_ct_mm(grid.tumour), grid.points_ct_mm(grid.margin)),
             keep_away_mm=anatomy.T_ct_grid.inverse().points(fiducials_ct_mm.reshape(-1, 3)),
             exposures_mm=exposures_mm,
+            device=device,
         )
 
     def top_mm(self, axis: FloatArray) -> float:
@@ -118,14 +128,15 @@ class Scorer:
     def score(self, candidate: Candidate, beat: float = math.inf) -> Scored | None:
         """Return the array's score; None when a hard limit fails, or its score cannot be below `beat`."""
         anatomy, axis = self.anatomy, candidate.axis
-        if not sides_allowed(candidate.sides_mm, len(candidate.lateral_mm)):
+        alone = isinstance(self.device, BipolarNeedle)
+        if not alone and not sides_allowed(candidate.sides_mm, len(candidate.lateral_mm)):
             return None
         if candidate.out[1] > -math.cos(CONE_RAD):
             return None
         if not order_exists(candidate.lateral_mm, self.tool, HUB_ROOM_MM):
             return None
         length_mm = candidate.plane_mm - self.top_mm(axis) + ABOVE_MM
-        options = schedules(length_mm, self.exposures_mm, self.protocol.pull_back_overlap_mm)
+        options = self._options(length_mm)
         if not options:
             return None
         first, second = lateral_axes(axis)
@@ -162,14 +173,15 @@ class Scorer:
             + 0.3 * (len(tips) - 2)
             + float(np.clip(1.0 - excess / CLEARANCE_WISH_MM, 0.0, 1.0).mean())
             + 0.4 * float(np.std(depths)) / 10.0
-            + 0.1 * (len(options[0].pull_back_mm) - 1)
+            + PULL * (len(options[0].pull_back_mm) - 1)
         )
         if fixed >= beat:
             return None
         axes = np.tile(axis, (len(tips), 1))
-        # As many positions each: coverage decides, and where it is good with all of them, the ideal exposure.
+        # Coverage decides, against the price of further positions; where it is good with all, the ideal exposure.
         rated = [(plan, *self.coverage(tips, axes, plan)) for plan in options]
-        plan, tumour, margin = min(rated, key=lambda r: _short(r[1], r[2]))
+        worth = [_short(t, m) + PULL * (len(p.pull_back_mm) - len(options[0].pull_back_mm)) for p, t, m in rated]
+        plan, tumour, margin = rated[int(np.argmin(worth))]
         return Scored(
             candidate,
             tips,
@@ -179,8 +191,14 @@ class Scorer:
             plan,
             tumour,
             margin,
-            fixed + _short(tumour, margin),
+            fixed + min(worth),
         )
+
+    def _options(self, length_mm: float) -> tuple[Schedule, ...]:
+        """Return the ways to treat a length along the axis [mm], the fewest positions first."""
+        if isinstance(self.device, BipolarNeedle):
+            return pulls(length_mm, self.device, self.protocol)
+        return schedules(length_mm, self.exposures_mm, self.protocol.pull_back_overlap_mm)
 
     @property
     def protocol_hit_limit(self) -> float:
@@ -195,9 +213,9 @@ class Scorer:
         return bool(np.linalg.norm(off, axis=-1).min() < self.keep_away_by_mm)
 
     def lines(self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule) -> list[ElectrodeLine]:
-        """Return electrodes in frame `ct` for the field, called E1, E2, ..."""
+        """Return the conductors in frame `ct` for the field: electrodes E1, E2, ..., or both of a bipolar needle."""
         T = self.anatomy.T_ct_grid
-        return [
+        needles = [
             ElectrodeLine(
                 id=f"E{n + 1}",
                 tip_mm=tip,
@@ -208,6 +226,7 @@ class Scorer:
             )
             for n, (tip, axis) in enumerate(zip(T.points(tips_mm), T.directions(axes), strict=True))
         ]
+        return conducting(needles, self.device)
 
     def coverage(
         self,
@@ -229,9 +248,28 @@ class Scorer:
                 protocol's voltage per distance when None.
         """
         lines = self.lines(tips_mm, axes, plan)
+        if isinstance(self.device, BipolarNeedle):
+            pairs = [(lines[0].id, lines[1].id, self.device.voltage_v)]
+        else:
+            pairs = self._placed_pairs(lines, tips_mm, axes, plan, pulsed, solved)
+        if not pairs:
+            return 0.0, 0.0
+        limit = self.protocol.threshold_v_per_cm if solved is None else solved.limits_v_per_cm
+        return self.target.coverage(lines, pairs, limit)
+
+    def _placed_pairs(
+        self,
+        lines: list[ElectrodeLine],
+        tips_mm: FloatArray,
+        axes: FloatArray,
+        plan: Schedule,
+        pulsed: Sequence[tuple[int, int]] | None,
+        solved: SolvedArray | None,
+    ) -> list[Pair]:
+        """Return the pairs of an array that fire, each at the voltage of its own spacing; see `coverage`."""
         mean = axes.mean(axis=0) / np.linalg.norm(axes.mean(axis=0))
         middles = tips_mm - 0.5 * plan.exposure_mm * axes
-        pairs = []
+        pairs: list[Pair] = []
         for a in range(len(lines)):
             for b in range(a + 1, len(lines)):
                 gap = middles[b] - middles[a]
@@ -242,10 +280,7 @@ class Scorer:
                 voltage = self.protocol.firing_voltage_v(spacing, ratio)
                 if voltage > 0.0:
                     pairs.append((lines[a].id, lines[b].id, voltage))
-        if not pairs:
-            return 0.0, 0.0
-        limit = self.protocol.threshold_v_per_cm if solved is None else solved.limits_v_per_cm
-        return self.target.coverage(lines, pairs, limit)
+        return pairs
 
     def accepted(self, tumour_percent: float, margin_percent: float) -> bool:
         """Tell whether a coverage meets the protocol."""
@@ -318,7 +353,7 @@ def _moves(candidate: Candidate, step_mm: float, tilt_rad: float) -> list[Candid
             shift = np.zeros(2)
             shift[axis] = sign * step_mm
             found.append(replace(candidate, lateral_mm=lateral + shift))
-            for n in range(len(lateral)):
+            for n in range(len(lateral) if len(lateral) > 1 else 0):
                 one = lateral.copy()
                 one[n] += shift
                 found.append(replace(candidate, lateral_mm=one))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from guidance.ablation.grid import TreatmentGrid
 from guidance.case.case import Case
+from guidance.check import Severity, not_kept
 from guidance.planning import arrays, corridors, directions, risk
 from guidance.planning.anatomy import Anatomy, build_anatomy
 from guidance.planning.assemble import Assembly
@@ -21,9 +22,10 @@ from guidance.planning.quads import combine_four
 from guidance.planning.reach import ArmReach, close_unreachable
 from guidance.planning.schedule import allowed_exposures_mm
 from guidance.planning.scoring import Scored, Scorer
+from guidance.planning.single_needle import best_lines, lines_mm, too_little
 from guidance.procedure.interlocks import deepest_mm
 from guidance.protocol import Protocol
-from guidance.scene import SuiteDescription
+from guidance.scene import BipolarNeedle, SuiteDescription
 from kinematics.arrays import FloatArray
 from kinematics.insertion import InsertionStatus
 from registration.registration import Registration
@@ -136,8 +138,10 @@ class _Search:
         tell("plan: anatomy", 0.15)
         self.grid = TreatmentGrid.around_target(case)
         fiducials = np.array([f.centre_ct_mm for f in registration.fiducials]).reshape(-1, 3)
-        exposures = allowed_exposures_mm(device.exposures_mm, protocol)
-        self.scorer = Scorer.of(self.anatomy, self.model.spread, protocol, suite.tool, self.grid, fiducials, exposures)
+        exposures = () if isinstance(device, BipolarNeedle) else allowed_exposures_mm(device.exposures_mm, protocol)
+        self.scorer = Scorer.of(
+            self.anatomy, self.model.spread, protocol, suite.tool, self.grid, fiducials, exposures, device
+        )
         self.assembly = Assembly(case, registration, suite, protocol, self.anatomy, self.model, self.scorer, self.tally)
         self.arm = ArmReach(case, registration.T_robot_ct, suite)
         self.hits = risk.draw(SEARCH_DRAWS, 1)
@@ -146,11 +150,12 @@ class _Search:
     def run(self) -> Plan:
         """Run every stage."""
         for fineness in PASSES:
-            chosen = self._chosen(self._ranked(fineness))
-            if chosen is not None:
+            ranked = self._ranked(fineness)
+            chosen, short = self._chosen(ranked), too_little(self.scorer, ranked)
+            if chosen is not None or short:  # what one needle cannot cover, no finer look mends
                 break
-        else:
-            reasons = (*self.tally.reasons(), *self._depth_reason(), *self._beyond_reach())
+        if chosen is None:
+            reasons = (*short, *self.tally.reasons(), *self._depth_reason(), *(() if short else self._beyond_reach()))
             chosen = refused(reasons, self.case, self.registration, self.tally.counts)
         self.tell("plan: done", 1.0)
         return chosen
@@ -208,9 +213,13 @@ class _Search:
         first, second = (np.array([a[n] for a in axes]) for n in range(2))
         tumour = self.anatomy.tumour_mm
         across = max(float(np.abs(tumour @ f).max()) for f in first[:: max(1, len(first) // 40)])
-        lateral = directions.lateral_grid(max(LEAST_RADIUS_MM, across + 4.0), fineness.pitch_mm)
-        bottoms = np.array([(tumour @ -o).max() for o in out])
-        planes = bottoms[:, None] + np.array(PLANES_MM)
+        single = isinstance(self.suite.device, BipolarNeedle)
+        if single:
+            lateral, beyond = lines_mm(fineness.pitch_mm)
+        else:
+            wide = max(LEAST_RADIUS_MM, across + 4.0)
+            lateral, beyond = directions.lateral_grid(wide, fineness.pitch_mm), np.array(PLANES_MM)
+        planes = np.array([(tumour @ -o).max() for o in out])[:, None] + beyond
         found = corridors.trace_corridors(
             self.anatomy, out, first, second, lateral, planes, self.model.spread, least_excess_mm=fineness.open_mm
         )
@@ -230,6 +239,10 @@ class _Search:
                 self.suite.tool,
             )
         self.tally.corridors(found)
+        if single:
+            needles = best_lines(found, out, lateral, planes)
+            self.tally.single(len(needles))
+            return needles[:SCORED]
         triples, pairs = arrays.combine(found, out, lateral, planes)
         quads = combine_four(found, out, lateral, planes, self._places(triples, out, planes))
         self.tally.arrays(len(pairs), len(triples), len(quads))
@@ -351,13 +364,21 @@ class _Search:
                     f"{coverage.with_margin_percent:.1f} % ({scored.described})",
                 )
                 continue
-            current = max(result.currents_a)
-            if current > self.protocol.current_max_a:
-                miss = current - self.protocol.current_max_a
-                self.tally.cut("arrays_cut_current", miss, f"{current:.0f} A in a pair ({scored.described})")
+            current, device = max(result.currents_a), self.suite.device
+            limit_a = device.current_max_a if isinstance(device, BipolarNeedle) else self.protocol.current_max_a
+            if current > limit_a:
+                cut = f"{current:.0f} A in a pair, limit {limit_a:g} A ({scored.described})"
+                self.tally.cut("arrays_cut_current", current - limit_a, cut)
                 continue
             others = [s for s in kept if s is not scored]
-            return self.assembly.plan(scored, electrodes, reach, result, self._distinct(scored, others))
+            found = self.assembly.plan(scored, electrodes, reach, result, self._distinct(scored, others))
+            against = not_kept(found.checks, Severity.HARD)
+            if against:
+                self.tally.cut(
+                    "arrays_cut_protocol", float(len(against)), f"{against[0].sentence} ({scored.described})"
+                )
+                continue
+            return found
         return None
 
     @staticmethod

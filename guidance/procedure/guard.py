@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from guidance.scene import ElectrodeDevice, SuiteDescription
+from guidance.scene import NeedleDevice, SuiteDescription
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError, SafetyStop
 
@@ -72,7 +72,7 @@ class Limits:
     deviation_rad: float
     lateral_force_n: float
     hold_in_tissue_s: float
-    device: ElectrodeDevice
+    device: NeedleDevice
     approach_stop_mm: float
     """The approach ends this far above the planned skin."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guidance.case.case import Case
+from guidance.check import Severity, not_kept
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.procedure.steps import (
     CONTACT_MARGIN_MM,
@@ -12,6 +13,7 @@ from guidance.procedure.steps import (
     SPEED_SHARE,
     line_time_s,
 )
+from guidance.protocol_checks import eligibility_checks
 from guidance.scene import SuiteDescription
 from registration.registration import Registration
 from registration.tracking.watch import Watched, WatchState
@@ -57,11 +59,9 @@ def broken(
         reasons.append("the plan was made for another case; plan again")
     if plan.device != suite.device:
         reasons.append(f"the plan is for {plan.device.name}, the suite has {suite.device.name}")
-    answers = case.description.eligibility
-    if not answers.ecg_synchronisation:
-        reasons.append("pulses are not synchronised to the ECG")
-    if not answers.anaesthesia_with_muscle_blockade:
-        reasons.append("no anaesthesia with muscle blockade")
+    against = (*eligibility_checks(case.description.eligibility), *plan.checks)
+    # A plan repeats what the case says of eligibility; each is said once.
+    reasons += dict.fromkeys(c.sentence for c in not_kept(against, Severity.HARD))
     if watched.state is not WatchState.OK:
         reasons.extend(watched.reasons)
     reasons += _whole(plan)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from guidance.check import Severity, not_kept
 from guidance.planning.plan import PlanStatus
-from guidance.report.grid import check_limit, check_value
 from guidance.report.inputs import ReportInputs
 from guidance.verification.verdict import Verdict
 
@@ -45,11 +45,11 @@ def banner(inputs: ReportInputs) -> Banner:
 
 
 def _judged(verdict: Verdict) -> Banner:
-    hard = [c for c in verdict.checks if c.severity == "hard"]
-    broken = [c for c in hard if not c.passed]
-    warnings = sum(1 for c in verdict.checks if c.severity != "hard" and not c.passed)
+    hard = [c for c in verdict.checks if c.severity is Severity.HARD]
+    against = not_kept(verdict.checks, Severity.HARD)
+    warnings = len(not_kept(verdict.checks, Severity.WARN))
     warned = f" {warnings} warning{'s' if warnings != 1 else ''}." if warnings else ""
     if verdict.passed:
         return Banner("PASS", "pass", f"All {len(hard)} deciding rules are kept, as measured in the check CT.{warned}")
-    reasons = tuple(f"{c.name}: {check_value(c)}, limit {check_limit(c)}" for c in broken)
-    return Banner("FAIL", "fail", f"{len(broken)} of {len(hard)} deciding rules are broken.{warned}", reasons)
+    reasons = tuple(c.sentence for c in against)
+    return Banner("FAIL", "fail", f"{len(against)} of {len(hard)} deciding rules are broken.{warned}", reasons)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from guidance.verification.verdict import Check
 from kinematics.arrays import FloatArray
 
 NOTHING = "–"
@@ -47,13 +46,3 @@ def chance(probability: float) -> str:
     if probability < 0.0005:
         return "< 0.1 %"
     return f"{100.0 * probability:.1f} %"
-
-
-def check_value(check: Check) -> str:
-    """Return what a rule measured, with its unit."""
-    return f"{check.value:.2f} {check.unit}".strip()
-
-
-def check_limit(check: Check) -> str:
-    """Return a rule's limit, with its unit."""
-    return f"{check.limit:g} {check.unit}".strip()

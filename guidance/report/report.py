@@ -12,8 +12,10 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from guidance.case.target import target_centroid_mm, target_points_mm
+from guidance.check import Severity, not_kept
 from guidance.planning.plan import PlanStatus
-from guidance.protocol import eligibility, named
+from guidance.protocol import named
+from guidance.protocol_checks import eligibility_checks
 from guidance.report import records, registration_tables, tables
 from guidance.report.appearance import STRUCTURE_KEY, drawing, looks
 from guidance.report.arm_shape import bundled_shape
@@ -79,6 +81,7 @@ def render(inputs: ReportInputs, shape_of: ShapeOf) -> str:
     """Return the page as text."""
     here = files("guidance.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    answers = eligibility_checks(inputs.case.description.eligibility)
     template = environment.from_string(here.joinpath("report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         style=Markup(here.joinpath("style.css").read_text(encoding="utf-8")),
@@ -89,7 +92,8 @@ def render(inputs: ReportInputs, shape_of: ShapeOf) -> str:
         facts=_facts(inputs),
         limits=MODEL_LIMITS + (SIMULATION_LIMITS if inputs.simulated else ()),
         looks=_electrode_key(inputs),
-        contraindications=eligibility(inputs.case.description.eligibility),
+        refusals=not_kept(answers, Severity.HARD),
+        warnings=not_kept(answers, Severity.WARN),
         structure_key=STRUCTURE_KEY,
         residual=residual(inputs.registration) if inputs.registration is not None else "",
         localisation=localisation(inputs.registration) if inputs.registration is not None else "",
@@ -132,7 +136,8 @@ def _grids(inputs: ReportInputs) -> dict[str, Grid | None]:
         "errors_grid": tables.electrode_errors(verdict, plan) if verdict is not None and plan is not None else None,
         "pairs_grid": tables.pairs(plan, verdict) if plan is not None and planned else None,
         "coverage_grid": tables.coverage(plan, verdict, margin_mm) if plan is not None and planned else None,
-        "checks_grid": tables.checks(verdict) if verdict is not None else None,
+        "checks_grid": tables.checks(verdict.checks) if verdict is not None else None,
+        "plan_checks_grid": tables.checks(plan.checks) if plan is not None and plan.checks else None,
         "fiducials_grid": registration_tables.fiducials(registration) if registration is not None else None,
         "predicted_grid": registration_tables.predicted(registration, plan) if registration is not None else None,
         "shares_grid": registration_tables.shares(registration) if registration is not None else None,

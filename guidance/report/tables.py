@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from guidance.check import ANSWER, Check, Sense, Severity
 from guidance.planning.plan import Plan
 from guidance.procedure.execution import Execution
 from guidance.report.appearance import plain
-from guidance.report.grid import NOTHING, Grid, chance, check_limit, check_value, number, triple, unit_triple
+from guidance.report.grid import NOTHING, Grid, chance, number, triple, unit_triple
 from guidance.verification.verdict import ElectrodeErrors, PlacedElectrode, Verdict
 from registration.budget import ErrorBudget
 
@@ -129,20 +130,30 @@ def coverage(plan: Plan, verdict: Verdict | None, margin_mm: float) -> Grid:
     return Grid(heads, rows, note=note)
 
 
-def checks(verdict: Verdict) -> Grid:
-    """Return every rule: broken ones first, deciding before warnings, otherwise in the judge's order."""
-    order = sorted(
-        range(len(verdict.checks)), key=lambda n: (verdict.checks[n].passed, verdict.checks[n].severity != "hard", n)
-    )
-    rows, flags = [], []
-    for n in order:
-        c = verdict.checks[n]
-        said = "pass" if c.passed else ("FAIL" if c.severity == "hard" else "warning")
-        rows.append(
-            (said, c.name, check_value(c), check_limit(c), "decides" if c.severity == "hard" else "warns", c.source)
+_WEIGHTS = tuple(Severity)
+_NOT_KEPT = {Severity.HARD: "FAIL", Severity.WARN: "warning", Severity.SHOWN: "beside"}
+_FLAGS = {Severity.HARD: "broken", Severity.WARN: "warned", Severity.SHOWN: ""}
+_DOES = {Severity.HARD: "decides", Severity.WARN: "warns", Severity.SHOWN: "is shown"}
+_SIGNS = {Sense.AT_LEAST: "≥ ", Sense.AT_MOST: "≤ ", Sense.EXACTLY: ""}
+
+
+def checks(found: tuple[Check, ...]) -> Grid:
+    """Return every rule with its code and source: broken ones first, deciding before warnings, otherwise as made."""
+    ordered = sorted(found, key=lambda c: (c.passed, _WEIGHTS.index(c.severity)))
+    rows = tuple(
+        (
+            "pass" if c.passed else _NOT_KEPT[c.severity],
+            c.name,
+            c.value_text,
+            c.limit_text if c.unit == ANSWER else _SIGNS[c.sense] + c.limit_text,
+            _DOES[c.severity],
+            c.code,
+            c.source,
         )
-        flags.append("" if c.passed else ("broken" if c.severity == "hard" else "warned"))
-    return Grid(("", "rule", "value", "limit", "", "source"), tuple(rows), tuple(flags))
+        for c in ordered
+    )
+    flags = tuple("" if c.passed else _FLAGS[c.severity] for c in ordered)
+    return Grid(("", "rule", "value", "limit", "", "code", "source"), rows, flags)
 
 
 def budget(errors: ErrorBudget) -> Grid:

@@ -10,7 +10,9 @@ from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.treatment import TreatmentResult, predict, tissue_of
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
+from guidance.check import Check, Severity, not_kept
 from guidance.protocol import Protocol
+from guidance.protocol_checks import array_checks, coverage_checks
 from guidance.verification import rules
 from guidance.verification.clearance import (
     NOTHING_NEAR,
@@ -23,13 +25,7 @@ from guidance.verification.measure import electrode_errors
 from guidance.verification.pairs import placed_pairs
 from guidance.verification.placement import FoundNeedle, Placement, PlacementStatus
 from guidance.verification.replan import advise
-from guidance.verification.verdict import (
-    Check,
-    PlacedCoverage,
-    PlacedElectrode,
-    PlacedPair,
-    Verdict,
-)
+from guidance.verification.verdict import PlacedCoverage, PlacedElectrode, PlacedPair, Verdict
 from registration.budget import ErrorBudget
 
 if TYPE_CHECKING:
@@ -87,14 +83,14 @@ def judge(
         )
     checks: list[Check] = [
         *rules.placement_checks(plan, placement, protocol, approved_sha256),
-        *rules.array_checks(plan, protocol),
+        *array_checks(plan.electrodes, protocol),
         *(c for pair in pairs for c in rules.pair_checks(pair, protocol)),
-        *rules.current_checks(pairs, _currents(pairs, result), protocol),
-        *(c for name, found in clearances.items() for c in rules.clearance_checks(name, found)),
+        *rules.fired_checks(pairs, _currents(pairs, result), protocol),
+        *(c for name, found in clearances.items() for c in rules.clearance_checks(name, found, protocol)),
         *(rules.labels_check(n.id, beyond_labels_mm(n.shaft_ct_mm, case, span)) for n in needles.values()),
-        *rules.coverage_checks(coverage, protocol),
+        *coverage_checks(coverage, protocol),
     ]
-    passed = all(c.passed for c in checks if c.severity == "hard")
+    passed = not not_kept(checks, Severity.HARD)
     advice = advise(placement, tuple(checks), pairs, electrodes, protocol)
     tell("judged", 1.0)
     return Verdict(

@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 from scipy.optimize import least_squares
 from scipy.special import erf
 
-from guidance.scene import ElectrodeDevice
+from guidance.scene import NeedleDevice
 from guidance.verification.metal_lines import MetalLine, find_metal_lines
 from kinematics.arrays import FloatArray, read_only
 from kinematics.errors import InvalidInputError
@@ -66,9 +66,7 @@ class NeedleInImage:
         return unit
 
 
-def find_needles(
-    check_ct: Volume, device: ElectrodeDevice, *, expected: int | None = None
-) -> tuple[NeedleInImage, ...]:
+def find_needles(check_ct: Volume, device: NeedleDevice, *, expected: int | None = None) -> tuple[NeedleInImage, ...]:
     """Find every needle in a CT and measure centreline and tip to a fraction of a voxel.
 
     Metal voxels are grouped into straight lines; along each line the intensity-weighted centroid is taken in
@@ -100,7 +98,7 @@ def find_needles(
     return tuple(needles if expected is None else needles[:expected])
 
 
-def measure_needle(check_ct: Volume, line: MetalLine, device: ElectrodeDevice) -> NeedleInImage | None:
+def measure_needle(check_ct: Volume, line: MetalLine, device: NeedleDevice) -> NeedleInImage | None:
     """Measure the needle along a rough line; None when what lies there is not a needle."""
     image = _patch(check_ct, line)
     if _outside_score(image, line.high_mm, line) > _outside_score(image, line.low_mm, line):

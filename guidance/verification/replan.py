@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from guidance.check import Check, Severity, not_kept
 from guidance.protocol import Protocol
+from guidance.protocol_checks import pair_name
+from guidance.protocol_rules import Code
 from guidance.verification.placement import Placement, PlacementStatus
-from guidance.verification.verdict import Check, PlacedElectrode, PlacedPair
+from guidance.verification.verdict import PlacedElectrode, PlacedPair
+
+_OF_A_PAIR = (Code.SPACING_MIN, Code.SPACING_ERROR_MAX, Code.ANGLE_MAX, Code.DEPTH_MISMATCH_MAX)
+_OF_THE_ARRAY = (
+    Code.ELECTRODES_MIN,
+    Code.ELECTRODES_MAX,
+    Code.EXPOSURE_MIN,
+    Code.EXPOSURE_MAX,
+    Code.EXPOSURE_PANCREAS_MAX,
+    Code.PULL_BACK_STEP_MAX,
+)
+_OF_COVERAGE = (Code.COVERAGE_TUMOUR_MIN, Code.COVERAGE_MARGIN_MIN)
 
 
 def advise(
@@ -33,7 +47,9 @@ def advise(
             "the needles cannot be told apart: look at the check CT, name them by hand, and verify again",
             *placement.reasons,
         )
-    failed = {c.name for c in checks if not c.passed and c.severity == "hard"}
+    hard = not_kept(checks, Severity.HARD)
+    failed = {c.code for c in hard}
+    failed_of = {(c.code, c.about) for c in hard}
     advice = [f"insert {name}: no needle was found for it" for name in placement.missing]
     again: dict[str, list[str]] = {}
     for e in electrodes:
@@ -42,23 +58,22 @@ def advise(
                 f"its shaft touches {e.nearest_structure} ({e.least_clearance_mm:.1f} mm); withdraw it first"
             )
     for pair in pairs:
-        name = f"{pair.a}–{pair.b}"
-        kinds = ("spacing", "spacing error", "angle", "depth mismatch")
-        broken = [k for k in kinds if f"{k} {name}" in failed]
-        if not broken or pair.a in again or pair.b in again:
+        name = pair_name(pair.a, pair.b)
+        kinds = [k for k in _OF_A_PAIR if (k.name, (name,)) in failed_of]
+        if not kinds or pair.a in again or pair.b in again:
             continue
-        worse = _worse(pair, electrodes, angle=broken == ["angle"])
+        worse = _worse(pair, electrodes, angle=kinds == [Code.ANGLE_MAX])
         numbers = {
-            "spacing": f"spacing {name} {pair.spacing_mm:.1f} mm (least {protocol.spacing_min_mm:.0f})",
-            "spacing error": f"spacing error {name} {pair.spacing_error_mm:+.1f} mm "
+            Code.SPACING_MIN: f"spacing {name} {pair.spacing_mm:.1f} mm (least {protocol.spacing_min_mm:.0f})",
+            Code.SPACING_ERROR_MAX: f"spacing error {name} {pair.spacing_error_mm:+.1f} mm "
             f"(limit {protocol.spacing_error_max_mm:.0f})",
-            "angle": f"angle {name} {pair.angle_deg:.1f}° (limit {protocol.angle_max_deg:.0f})",
-            "depth mismatch": f"depth mismatch {name} {pair.depth_mismatch_mm:.1f} mm "
+            Code.ANGLE_MAX: f"angle {name} {pair.angle_deg:.1f}° (limit {protocol.angle_max_deg:.0f})",
+            Code.DEPTH_MISMATCH_MAX: f"depth mismatch {name} {pair.depth_mismatch_mm:.1f} mm "
             f"(limit {protocol.depth_mismatch_max_mm:.0f})",
         }
-        again.setdefault(worse, []).extend(numbers[k] for k in broken)
+        again.setdefault(worse, []).extend(numbers[k] for k in kinds)
     advice += [f"re-insert {name}: " + "; ".join(why) for name, why in sorted(again.items())]
-    coverage = [c for c in checks if c.name.startswith("coverage of") and not c.passed]
+    coverage = [c for c in hard if _any_of(_OF_COVERAGE, {c.code})]
     if coverage and not again and not placement.missing:
         numbers_text = ", ".join(f"{c.name} {c.value:.1f} % (least {c.limit:.0f} %)" for c in coverage)
         farthest = max(electrodes, key=lambda e: e.lateral_error_mm, default=None)
@@ -78,20 +93,23 @@ def advise(
                 f"fire {pair.a}–{pair.b} at {pair.voltage_v:.0f} V: {pair.spacing_mm:.1f} mm is longer than "
                 f"planned pairs may be ({protocol.spacing_max_mm:.0f} mm)"
             )
-    leaves = " leaves what is labelled by"
-    for n in sorted(failed):
-        if n.endswith(leaves):
-            name = n.removesuffix(leaves)
+    for code, about in sorted(failed_of):
+        if code == Code.WITHIN_LABELS.name:
+            (name,) = about
             advice.append(f"look at {name} in the check CT: what lies round part of its shaft is not labelled")
-    if any(n.startswith(("electrodes", "shortest exposure", "longest exposure", "pull-back step")) for n in failed):
+    if _any_of(_OF_THE_ARRAY, failed):
         advice.append("plan again: number of electrodes, exposure or pull-backs of this plan break the protocol")
-    if any(n.startswith("registration of the two CTs") for n in failed):
+    if _any_of((Code.CTS_REGISTERED,), failed):
         advice.append("repeat the check CT with more fiducials in view: the two CTs are not registered well enough")
-    if any(n.startswith("measured against the approved plan") for n in failed):
+    if _any_of((Code.APPROVED_PLAN,), failed):
         advice.append("verify again with the plan that was approved: this is another one")
-    if any(n.startswith("needles that no electrode explains") for n in failed):
+    if _any_of((Code.NEEDLES_UNEXPLAINED,), failed):
         advice.append("look at the check CT: there is a needle that the plan does not know")
     return tuple(advice)
+
+
+def _any_of(codes: tuple[Code, ...], failed: set[str]) -> bool:
+    return any(code.name in failed for code in codes)
 
 
 def _worse(pair: PlacedPair, electrodes: tuple[PlacedElectrode, ...], *, angle: bool) -> str:

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
+from guidance.check import Check
 from kinematics.value import Value
 from registration.budget import ErrorBudget
-
-
-class Check(Value):
-    """One rule. `passed` compares `value` with `limit` in the sense that `name` states."""
-
-    name: str
-    value: float
-    limit: float
-    unit: str
-    passed: bool
-    severity: str = "hard"
-    """`hard` decides the verdict; `warn` is shown."""
-    source: str = ""
 
 
 class PlacedPair(Value):

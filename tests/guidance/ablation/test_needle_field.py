@@ -23,15 +23,19 @@ def _one(cell_mm: float = 1.0) -> LineCharges:
 
 
 def test_blobs_keep_charge_and_place() -> None:
-    """What is laid down on the grid sums to the charges, and its centre is theirs, at any place between cells."""
-    places = np.array([[14.3, 15.8, 13.0], [16.49, 14.02, 15.5]])
-    for charges in (np.array([2.0, -0.5]), np.array([0.0, 3.0])):
-        source = np.zeros((32, 32, 32))
-        needle_field.deposit(source, places, charges)
-        assert source.sum() == pytest.approx(charges.sum())
-        assert source[0].any() == source[:, -1].any() == source[..., 0].any() == False  # noqa: E712
-    cells = np.indices((30, 30, 30)).reshape(3, -1).T
-    assert source[1:-1, 1:-1, 1:-1].reshape(-1) @ cells / 3.0 == pytest.approx(places[1], abs=1e-3)
+    """What is laid down on the grid sums to the currents, and its centre is theirs, at any place between cells."""
+    near = NearNeedles.of(_one(), SHAPE, 1.0)
+    charges = _one()
+    current = np.linspace(-0.05, 0.2, len(near.blob_low))
+    source = np.zeros(tuple(n + 2 for n in SHAPE))
+    near.deposit(source, current)
+    assert source.sum() == pytest.approx(current.sum())
+    assert not source[[0, -1]].any() and not source[:, [0, -1]].any() and not source[..., [0, -1]].any()
+    middles = 0.5 * (charges.nodes_mm[0, 1:] + charges.nodes_mm[0, :-1])
+    places = charges.start_mm[0] + middles[:, None] * charges.axis[0]
+    cells = np.indices(SHAPE).reshape(3, -1).T
+    found = source[1:-1, 1:-1, 1:-1].reshape(-1) @ cells
+    assert found == pytest.approx(current @ places, abs=1e-3 * current.sum())
 
 
 def test_cubics_are_interpolated_exactly() -> None:
@@ -58,7 +62,7 @@ def test_beyond_its_reach_a_blob_is_its_charge() -> None:
 def test_what_is_added_near_a_needle_ends_where_its_blobs_do() -> None:
     """At the edge of what is known beforehand, line and blobs are alike: less than a hundredth of the largest part."""
     near = NearNeedles.of(_one(), SHAPE, 1.0)
-    m = len(near.blobs)
+    m = len(near.blob_low)
     added = near.near_field(np.full(m, 0.1), np.full((m, len(needle_field.RING_CELLS)), 0.2))
     size = np.linalg.norm(added, axis=1)
     charges = _one()
@@ -73,14 +77,16 @@ def test_what_is_added_is_the_field_of_the_line_less_that_of_the_grid() -> None:
     """With a Gaussian's own potential for the grid's, line and addition differ by its central differences."""
     charges, cell = _one(), 1.0
     near = NearNeedles.of(charges, SHAPE, cell)
-    m = len(near.blobs)
+    m = len(near.blob_low)
     current, sigma = np.linspace(0.05, 0.2, m), 0.25
+    at = charges.nodes_mm[0, :-1, None] + np.diff(charges.nodes_mm[0])[:, None] * needle_field.GAUSS_AT
+    blobs = charges.start_mm[0] + at[..., None] * charges.axis[0]
     added = near.near_field(current, np.full((m, len(needle_field.RING_CELLS)), sigma))
     lengths = np.diff(charges.nodes_mm[0])
     for row in range(0, len(near.cells), 211):
         x = near.cells[row].astype(float)
         around = np.concatenate([x + np.eye(3), x - np.eye(3)])
-        volts = needle_field.blob_potential(around, near.blobs.reshape(-1, 3), needle_field.BLOB_CELLS)
+        volts = needle_field.blob_potential(around, blobs.reshape(-1, 3), needle_field.BLOB_CELLS)
         volts = volts.reshape(6, m, -1) @ needle_field.GAUSS_SHARE @ current
         grid = -(volts[:3] - volts[3:]) / 2.0
         places, share = np.polynomial.legendre.leggauss(60)
@@ -97,7 +103,7 @@ def test_what_is_added_is_the_field_of_the_line_less_that_of_the_grid() -> None:
 def test_the_field_added_goes_by_the_sigma_on_its_ring() -> None:
     """Half the σ near the needle only: twice the addition there, and none of it far off."""
     near = NearNeedles.of(_one(), SHAPE, 1.0)
-    m, rings = len(near.blobs), len(needle_field.RING_CELLS)
+    m, rings = len(near.blob_low), len(needle_field.RING_CELLS)
     even = near.near_field(np.full(m, 0.1), np.full((m, rings), 0.2))
     shells = np.full((m, rings), 0.2)
     shells[:, :3] = 0.1

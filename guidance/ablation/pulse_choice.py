@@ -1,0 +1,246 @@
+"""From electrodes to a pulse plan: solve, choose voltages, solve again, until what is chosen is what was solved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+from typing import Protocol as Interface
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guidance.ablation.coverage import Coverage
+from guidance.ablation.electrode import ElectrodeLine
+from guidance.ablation.grid import TreatmentGrid
+from guidance.ablation.line_charges import Pair
+from guidance.ablation.pulse_order import Fired, firing_rule, pulse_rows
+from guidance.ablation.pulse_plan import (
+    Limit,
+    PairVoltage,
+    PulsePlan,
+    PulsePlanStatus,
+    PulseSettings,
+    PulseStage,
+    minutes_of,
+)
+from guidance.ablation.pulse_refusal import refusal
+from guidance.ablation.voltages import (
+    PairField,
+    PairName,
+    VoltageRange,
+    Wanted,
+    choose_voltages,
+    pair_fields,
+    voltage_ranges,
+)
+from guidance.protocol import Protocol
+from kinematics.errors import InvalidInputError
+
+SOLVES = 3
+"""So many solutions to settle; where none of them is accepted, one more at the highest voltages proves the refusal."""
+
+
+class Solution(Interface):
+    """What is asked of a solved treatment."""
+
+    @property
+    def firings(self) -> Sequence[Fired]:
+        """Every pair at every position."""
+
+    @property
+    def coverage(self) -> Coverage:
+        """Of the target, by the largest field over all firings."""
+
+
+S = TypeVar("S", bound=Solution)
+Solve = Callable[[list[Pair]], S]
+
+
+@dataclass(frozen=True, eq=False)
+class Treatment(Generic[S]):
+    """A pulse plan, and the solution that its numbers are from.
+
+    Args:
+        pulse_plan: The rows, or why there are none.
+        voltages_v: By pair: the plan's, or those at which a refused plan covers most. Pairs that may not fire are
+            left out.
+        solution: At these voltages; None when no pair may fire.
+        first: The first solution, at the voltages handed over or at the protocol's aim.
+    """
+
+    pulse_plan: PulsePlan
+    voltages_v: dict[PairName, float]
+    solution: S | None
+    first: S | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried(Generic[S]):
+    voltages_v: dict[PairName, float]
+    solution: S
+    fields: dict[PairName, PairField]
+    ranges: dict[PairName, VoltageRange]
+    accepted: bool
+    overtreated: int
+
+
+def refine_voltages(
+    solve: Solve[S],
+    lines: Sequence[ElectrodeLine],
+    grid: TreatmentGrid,
+    protocol: Protocol,
+    *,
+    only: Sequence[PairName] | None = None,
+    start_v: Mapping[PairName, float] | None = None,
+    stage: PulseStage = PulseStage.PLANNED,
+    settings: PulseSettings | None = None,
+    healthy: NDArray[np.bool_] | None = None,
+) -> Treatment[S]:
+    """Choose the voltage of each pair, confirmed by solutions of the field, and return the pulse plan.
+
+    Voltages are chosen to reach the protocol's coverage with the least overtreatment within its limits; voltages
+    handed over that the limits allow and that reach the coverage stay, so that nothing is changed without need.
+    Coverage, currents and overtreatment of the plan are always those of a solution at its voltages.
+
+    Args:
+        solve: Pairs with their voltages to the solved treatment: every pair at every position, on `grid`.
+        lines: Electrodes, frame `ct`.
+        grid: Masks of tumour and margin.
+        protocol: Limits, threshold and coverage asked.
+        only: Pairs that fire; those of the protocol's spacing by default.
+        start_v: Voltages to keep if they do; the protocol's aim, to begin with, by default.
+        stage: Of the plan.
+        settings: Step of the voltages and heart rates.
+        healthy: Where a field above the threshold is overtreatment; all outside tumour + margin by default.
+
+    Raises:
+        InvalidInputError: Pairs, pull-backs, voltages or fields that do not fit, a voltage over the limit included.
+    """
+    settings = settings or PulseSettings()
+    pairs = firing_rule(lines, protocol, only)
+    _check_start(start_v or {}, pairs, protocol)
+    ranges, without = voltage_ranges(lines, pairs, protocol, settings)
+    not_fired = tuple(f"{a}–{b}: {why}" for (a, b), why in without.items())
+    if not ranges:
+        reasons = ("no pair may fire", *not_fired) if not_fired else ("no two electrodes stand where a pair may fire",)
+        none = PulsePlan(status=PulsePlanStatus.REFUSED, stage=stage, reasons=reasons, not_fired=not_fired)
+        return Treatment(none, {}, None, None)
+    wanted = Wanted(
+        grid.tumour,
+        grid.margin,
+        ~(grid.margin | grid.tumour) if healthy is None else healthy,
+        protocol.threshold_v_per_cm,
+        protocol.coverage_tumour_min_percent,
+        protocol.coverage_margin_min_percent,
+    )
+
+    def tried(voltages: dict[PairName, float]) -> _Tried[S]:
+        solution = solve([(a, b, v) for (a, b), v in voltages.items()])
+        fields = pair_fields(solution.firings)
+        found, dry = voltage_ranges(lines, list(voltages), protocol, settings, fields)
+        current = max(f.current_a for f in fields.values())
+        accepted = not _short(solution.coverage, wanted) and current <= protocol.current_max_a
+        peak = np.maximum.reduce([f.field_v_per_cm for f in fields.values()])
+        over = int((wanted.healthy & (peak >= wanted.threshold_v_per_cm)).sum())
+        # A pair whose current leaves it no voltage keeps its lowest; the solution then decides.
+        most_a = f"{protocol.current_max_a:.0f} A"
+        held = {n: replace(ranges[n], most_v=ranges[n].least_v, most_by=Limit.CURRENT, limit=most_a) for n in dry}
+        return _Tried(voltages, solution, fields, {**found, **held}, accepted, over)
+
+    step = settings.voltage_step_v
+    aim = {n: (start_v or {}).get(n, protocol.firing_voltage_v(r.spacing_mm)) for n, r in ranges.items()}
+    voltages = {n: r.nearest_v(aim[n], step) for n, r in ranges.items()}
+    first = last = tried(voltages)
+    best = first if first.accepted else None
+    solves = 1
+    short = (0.0, 0.0)
+    while solves < SOLVES and not (start_v is not None and first.accepted):
+        asked = replace(
+            wanted,
+            tumour_percent=min(wanted.tumour_percent + short[0], 100.0),
+            margin_percent=min(wanted.margin_percent + short[1], 100.0),
+        )
+        ordered = {n: last.ranges[n] for n in last.fields}
+        choice = choose_voltages(last.fields, ordered, asked, settings).voltages_v
+        voltages = choice if choice is not None else {n: r.most_v for n, r in ordered.items()}
+        if voltages == last.voltages_v:
+            break
+        last = tried(voltages)
+        solves += 1
+        if last.accepted and (best is None or last.overtreated < best.overtreated):
+            best = last
+        if choice is not None:  # what the estimate promised and the solution did not keep is asked for on top
+            short = _missing(last.solution.coverage, asked)
+    highest = {n: last.ranges[n].most_v for n in last.voltages_v}
+    if best is None and last.voltages_v != highest:
+        last = tried(highest)
+        solves += 1
+        best = last if last.accepted else None
+    if best is None:
+        reasons, binding = refusal(last.solution, last.fields, last.ranges, wanted, lines, grid.affine)
+        refused = PulsePlan(
+            status=PulsePlanStatus.REFUSED,
+            stage=stage,
+            reasons=reasons,
+            binding=binding,
+            not_fired=not_fired,
+            solves=solves,
+            settings=settings,
+        )
+        return Treatment(refused, last.voltages_v, last.solution, first.solution)
+    rows = pulse_rows(lines, best.solution.firings, protocol)
+    total = sum(r.test_pulses + r.pulses for r in rows)
+    plan = PulsePlan(
+        status=PulsePlanStatus.OK,
+        stage=stage,
+        not_fired=not_fired,
+        rows=rows,
+        pairs=tuple(
+            PairVoltage(
+                a=a,
+                b=b,
+                spacing_mm=best.ranges[a, b].spacing_mm,
+                voltage_v=v,
+                least_v=best.ranges[a, b].least_v,
+                most_v=best.ranges[a, b].most_v,
+                most_by=best.ranges[a, b].most_by,
+                current_a=best.fields[a, b].current_a,
+            )
+            for (a, b), v in best.voltages_v.items()
+        ),
+        coverage=best.solution.coverage,
+        overtreated_ml=best.overtreated * grid.cell_mm**3 / 1000.0,
+        solves=solves,
+        settings=settings,
+        pulses_total=total,
+        minutes=minutes_of(total, settings),
+    )
+    return Treatment(plan, best.voltages_v, best.solution, first.solution)
+
+
+def _check_start(start_v: Mapping[PairName, float], pairs: Sequence[PairName], protocol: Protocol) -> None:
+    """Raise InvalidInputError for a voltage handed over that no generator gives, or of a pair that does not fire."""
+    for (a, b), voltage in start_v.items():
+        if (a, b) not in pairs:
+            raise InvalidInputError(f"a voltage is handed over for {a}–{b}, which does not fire", value=list(pairs))
+        if not 0.0 < voltage <= protocol.voltage_max_v:  # NaN fails too
+            raise InvalidInputError(
+                f"the voltage of {a}–{b} cannot be set",
+                value=voltage,
+                limit=protocol.voltage_max_v,
+                unit="V",
+                remedy="choose a voltage above 0 and within the generator's",
+            )
+
+
+def _short(coverage: Coverage, wanted: Wanted) -> bool:
+    return any(gap > 0.0 for gap in _missing(coverage, wanted))
+
+
+def _missing(coverage: Coverage, wanted: Wanted) -> tuple[float, float]:
+    """Return how many percentage points of tumour and of tumour + margin are missing; 0 where enough is covered."""
+    return (
+        max(wanted.tumour_percent - coverage.tumour_percent, 0.0),
+        max(wanted.margin_percent - coverage.with_margin_percent, 0.0),
+    )
