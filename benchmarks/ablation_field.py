@@ -361,7 +361,8 @@ def measured_lesion() -> bool:
     pair, radius = Pair(15.0, 20.0), 0.635
     needles = [Cylinder(c.start_mm, c.end_mm, radius) for c in pair.cylinders()]
     found = solve(needles, [(0, 1, 2250.0)], Tissues(np.array([LIVER])))
-    fine = ResolvedPair(15.0, radius, 20.0, 2250.0, lambda _, e: ramp(*LIVER, e), fineness=Fineness(10, 12, 0.2, 1.45))
+    fineness = Fineness(10, 12, 0.2, 1.45).refined()
+    fine = ResolvedPair(15.0, radius, 20.0, 2250.0, lambda _, e: ramp(*LIVER, e), fineness=fineness)
     along = np.arange(0.0, 30.0, 0.05)
     rays = [np.eye(3)[a] * along[:, None] for a in range(3)]
     print(
