@@ -18,4 +18,5 @@ class Coverage(CoveragePoint):
 
     curve: tuple[CoveragePoint, ...]
     probability: float | None = None
-    """That the coverage as placed is accepted, under the error budget; None when it was not computed."""
+    """That the coverage as placed is accepted, under the error budget, with the voltages chosen again once the needles
+    stand; None when it was not computed."""

@@ -86,6 +86,17 @@ class PositionField:
     def __init__(self, charges: LineCharges, tissue: TissueMap, cell_mm: float, *, open_end: bool = True) -> None:
         shape = tissue.kind.shape
         self._charges, self._tissue, self._cell_mm = charges, tissue, cell_mm
+        if tissue.tensors is not None:
+            count = charges.nodes_mm.shape[1] - 1
+            middle = self._tensors_round().reshape(-1, count, 3, 3)[:, count // 2]
+            self._charges = charges = LineCharges.between(
+                charges.start_mm,
+                charges.axis,
+                charges.nodes_mm[:, -1],
+                charges.radius_mm,
+                count,
+                needle_field.end_radius_mm(charges, middle),
+            )
         self._near = NearNeedles.of(charges, (shape[0], shape[1], shape[2]), cell_mm, self._tensors_round())
         shapes = _tensors(tissue)
         self._grid = Multigrid((shape[0], shape[1], shape[2]), cell_mm, open_end, shapes)
@@ -95,10 +106,10 @@ class PositionField:
         self._lengths = np.diff(charges.nodes_mm, axis=1).reshape(-1)
         self._owner = np.repeat(np.arange(len(charges.axis)), charges.nodes_mm.shape[1] - 1)
 
-    def _tensors_round(self) -> FloatArray | None:
-        """Return the shape of σ at each segment's middle; None when all tissue conducts alike all ways."""
+    def _tensors_round(self) -> FloatArray:
+        """Return the shape of σ at each segment's middle."""
         if self._tissue.tensors is None:
-            return None
+            return np.tile(np.eye(3), (self._charges.nodes_mm.shape[0] * (self._charges.nodes_mm.shape[1] - 1), 1, 1))
         i, j, k = np.rint(self._middles()).astype(np.intp).T
         found: FloatArray = self._tissue.tensors[self._tissue.kind[i, j, k]]
         return found

@@ -125,10 +125,19 @@ class LineCharges:
 
     @classmethod
     def between(
-        cls, start_mm: FloatArray, axis: FloatArray, length_mm: FloatArray, radius_mm: FloatArray, segments: int
+        cls,
+        start_mm: FloatArray,
+        axis: FloatArray,
+        length_mm: FloatArray,
+        radius_mm: FloatArray,
+        segments: int,
+        end_radius_mm: FloatArray | None = None,
     ) -> LineCharges:
-        """Return conductors from where they begin, their directions and lengths, in any right- or left-handed frame."""
-        nodes = _nodes(length_mm, radius_mm, segments)
+        """Return conductors from where they begin, their directions and lengths, in any right- or left-handed frame.
+
+        `end_radius_mm` is what the end segments are measured by, where it is not the radius itself.
+        """
+        nodes = _nodes(length_mm, radius_mm if end_radius_mm is None else end_radius_mm, segments)
         matrix = influence(start_mm, axis, nodes, radius_mm)
         density, net = unit_densities(matrix, nodes)
         return cls(start_mm, axis, nodes, radius_mm, matrix, density, net)

@@ -208,6 +208,20 @@ def _ring_shares(rings_mm: FloatArray, radius_mm: float, sd: float) -> FloatArra
     return shares
 
 
+def end_radius_mm(charges: LineCharges, tensors: FloatArray) -> FloatArray:
+    """Return what the end segments of each exposure are measured by: its radius in stretched space, taken back.
+
+    Args:
+        charges: The exposures.
+        tensors: Shape of σ round each exposure, shape (n, 3, 3).
+    """
+    found = []
+    for n, tensor in enumerate(tensors):
+        lines = _lines(charges, _stretched(tensor, 1.0)[0])
+        found.append(lines.radius_mm[n] * charges.nodes_mm[n, -1] / lines.nodes_mm[n, -1])
+    return np.array(found)
+
+
 @dataclass(frozen=True, eq=False)
 class _Lines:
     start_mm: FloatArray

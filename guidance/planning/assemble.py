@@ -220,14 +220,17 @@ class Assembly:
     def _solved(
         self, scored: Scored, voltages_v: Mapping[tuple[str, str], float], result: TreatmentResult
     ) -> SolvedArray:
-        """Return what the solution of an array says, for estimates of the same array placed with error."""
+        """Return what the solution of an array says, for estimates of the same array placed with error.
+
+        Voltages are chosen again once the needles stand: what can be reached is what the highest ones reach.
+        """
         axes = np.tile(scored.candidate.axis, (len(scored.tips_mm), 1))
         lines = self.scorer.lines(scored.tips_mm, axes, scored.plan)
         number = {line.id: n for n, line in enumerate(lines)}
-        spacing = {(a, b): s for a, b, s, _ in self.pairs(scored)}
         fired = [(a, b, v) for (a, b), v in voltages_v.items()]
+        highest = self.protocol.voltage_per_distance_max_v_per_cm
         return SolvedArray(
-            {(number[a], number[b]): 10.0 * v / spacing[a, b] for a, b, v in fired},
+            {(number[a], number[b]): highest for a, b, _ in fired},
             self.scorer.target.limits_like(lines, fired, result.peak, self.protocol.threshold_v_per_cm),
         )
 

@@ -13,6 +13,7 @@ from guidance.ablation.pulse_plan import PulsePlanStatus
 from guidance.case.case import Case
 from guidance.check import Severity, not_kept
 from guidance.planning import arrays, corridors, directions, risk
+from guidance.planning.alternatives import differ, distinct
 from guidance.planning.anatomy import Anatomy, build_anatomy
 from guidance.planning.assemble import Assembly
 from guidance.planning.base_advice import advise_base
@@ -70,10 +71,8 @@ QUADS_SCORED = 400
 REFINED = 20
 FIELDS = 5
 """Fields solved at most: one for each array that passed everything else, best first."""
-ALTERNATIVES = 6
 ADVISED = 4
 """Arrays beyond reach for which a better place of the base is looked for."""
-APART_RAD = np.radians(7.0)
 SEARCH_DRAWS, SEARCH_COVER_DRAWS = 3000, 60
 FIELD_SLACK = (1.0, 3.0)
 """An array is taken to the field when the estimate misses the asked percentages by no more than this."""
@@ -289,7 +288,7 @@ class _Search:
         for scored in ranked:
             if len(starts) == REFINED:
                 break
-            if all(_differ(scored, other) for other in starts) and self._armable(scored):
+            if all(differ(scored, other) for other in starts) and self._armable(scored):
                 starts.append(scored)
         found = []
         for n, start in enumerate(starts):
@@ -378,7 +377,7 @@ class _Search:
                 self.tally.cut("arrays_cut_voltages", short, f"{why} ({scored.described})")
                 continue
             others = [s for s in kept if s is not scored]
-            found = self.assembly.plan(scored, electrodes, reach, treatment, self._distinct(scored, others))
+            found = self.assembly.plan(scored, electrodes, reach, treatment, distinct(scored, others))
             against = not_kept(found.checks, Severity.HARD)
             if against:
                 self.tally.cut(
@@ -388,27 +387,6 @@ class _Search:
             self.field = None if treatment.solution is None else treatment.solution.peak
             return found
         return None
-
-    @staticmethod
-    def _distinct(chosen: Scored, others: list[Scored]) -> list[Scored]:
-        """Return the best of the others that are different choices, from the chosen one and from each other."""
-        kept = [chosen]
-        for other in others:
-            if len(kept) > ALTERNATIVES:
-                break
-            if all(_differ(other, k) for k in kept):
-                kept.append(other)
-        return kept[1:]
-
-
-def _differ(a: Scored, b: Scored) -> bool:
-    """Tell whether two arrays are different choices to an operator: direction, number of needles or places."""
-    if len(a.tips_mm) != len(b.tips_mm):
-        return True
-    if float(a.candidate.axis @ b.candidate.axis) < np.cos(APART_RAD):
-        return True
-    gaps = np.linalg.norm(a.tips_mm[:, None] - b.tips_mm[None], axis=-1).min(axis=1)
-    return float(gaps.max()) > 7.0
 
 
 def _covered(s: Scored) -> str:

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from console.tables import show_campaign, show_execution, show_plan, show_registration, show_verdict
 from guidance.planning.plan import Clearance, Plan, PlannedElectrode, PlanStatus
+from guidance.procedure.execution import Execution, NeedleExecution, NeedleStatus
 from guidance.protocol import PANCREAS_IRE_DEFAULT
 from guidance.protocol_rules import Code, check_at, check_by
-from guidance.procedure.execution import Execution, NeedleExecution, NeedleStatus
 from guidance.verification.verdict import ElectrodeErrors, PlacedElectrode, PlacedPair, Verdict
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
@@ -96,7 +96,14 @@ def test_a_verdict_shows_measured_and_true_and_what_is_broken(plan: Plan) -> Non
     text = _text(show_verdict, _verdict(False), plan)
     for figure in ("1.7 (1.8)", "+4.4", "not fired", "coverage of the tumour", "FAIL", "1 of 2", "1.25 mm at 100 mm"):
         assert figure in text, figure
-    for figure in ("COVERAGE_TUMOUR_MIN", "91.00 %", "default of this project", "ANGLE_WARN", "warning", "no consensus"):
+    for figure in (
+        "COVERAGE_TUMOUR_MIN",
+        "91.00 %",
+        "default of this project",
+        "ANGLE_WARN",
+        "warning",
+        "no consensus",
+    ):
         assert figure in text, figure
     assert "needles found" not in text
     assert "SPACING_IDEAL_MIN" not in text  # judges nothing: it stands in the report

@@ -27,7 +27,7 @@ def protocol(**changes: Any) -> Protocol:
 
 
 def test_a_triangle_gets_the_least_voltages_that_a_solution_confirms() -> None:
-    """The real field: two solutions, coverage accepted, less overtreated than at 1500 V/cm, and every number its own."""
+    """The real field: two solutions, accepted, less overtreated than at 1500 V/cm, and every number its own."""
     lines = electrodes(polygon(3, 18.0))
     solve, seen = counted(lambda pairs: predict(FINE, lines, pairs, 500.0))  # type: ignore[arg-type,return-value]
     found = refine_voltages(solve, lines, FINE, PROTOCOL)

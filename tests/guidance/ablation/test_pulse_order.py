@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_pairs_that_are_handed_over_fire_whatever_their_spacing() -> None:
 def test_spacing_is_that_of_geometry_and_does_not_move_with_the_scene(seed: int) -> None:
     """Parallel needles: the distance of their lines at each position; turned and shifted together, the same."""
     rng = np.random.default_rng(seed)
-    a, b = electrodes(rng.uniform(-12.0, 12.0, (2, 2)) + [[0.0, 0.0], [0.0, 40.0]])
+    a, b = electrodes(rng.uniform(-12.0, 12.0, (2, 2)) + np.array([[0.0, 0.0], [0.0, 40.0]]))
     apart = np.linalg.norm((b.tip_mm - a.tip_mm)[1:])
     assert spacings_mm(a, b) == pytest.approx((apart, apart))
     skew = [replace(e, axis=_unit(e.axis + rng.normal(0.0, 0.1, 3))) for e in (a, b)]
@@ -113,7 +114,7 @@ def test_every_pair_fires_once_per_position_and_reverses_each_time(seed: int, po
     assert [r.position for r in rows] == sorted(r.position for r in rows)
     for a, b in pairs:
         anodes = [r.anode for r in rows if (r.a, r.b) == (a, b)]
-        assert all(x != y for x, y in zip(anodes, anodes[1:], strict=False))
+        assert all(x != y for x, y in pairwise(anodes))
 
 
 @pytest.mark.parametrize(

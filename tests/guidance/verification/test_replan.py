@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from guidance.planning.plan import Plan, PlanStatus
 from guidance.check import Check
+from guidance.planning.plan import Plan, PlanStatus
 from guidance.protocol import named
 from guidance.protocol_checks import array_checks, coverage_checks
 from guidance.protocol_rules import Code, check_at
