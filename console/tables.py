@@ -144,6 +144,17 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
             f"Predicted coverage at {c.threshold_v_per_cm:g} V/cm: tumour {c.tumour_percent:.1f} %, "
             f"with margin {c.with_margin_percent:.1f} %{likely}."
         )
+    if plan.lesion is not None:
+        f = plan.lesion
+        out.print(
+            f"Lesion {f.volume_ml:.1f} ml, smallest margin {f.smallest_margin_mm:.1f} mm, {f.healthy_ml:.1f} ml of "
+            f"healthy tissue inside; hottest {f.heat.hottest_c:.0f} °C, {f.heat.hot_ml:.2f} ml above {f.heat.limit_c:g} °C."
+        )
+    if plan.pulse_plan is not None and plan.pulse_plan.minutes is not None:
+        least, most = plan.pulse_plan.minutes
+        out.print(
+            f"{plan.pulse_plan.pulses_total} pulses, {least:.0f} to {most:.0f} minutes, fired by hand (pulses.csv)."
+        )
     if plan.hit_probability is not None:
         out.print(f"Probability that any shaft touches a forbidden structure: {chance(plan.hit_probability)}.")
     out.print(f"Order {' → '.join(plan.order)}. Plan {plan.sha256()[:16]}.")

@@ -16,9 +16,11 @@ from guidance.procedure.journal import Journal
 from guidance.report.dicom.export import write_dicom
 from guidance.report.inputs import ReportInputs
 from guidance.report.pdf import write_pdf
+from guidance.report.pulse_table import pulse_csv
 from guidance.report.report import write_report
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
+from kinematics.durable import write_text
 from kinematics.errors import InvalidInputError, StorageError
 from kinematics.value import Value
 from registration.images.volume import Volume, read_image
@@ -73,6 +75,7 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
         refusal=refusal,
         registration_told=_told(folder),
     )
+    _write_pulses(folder, plan, verdict)
     path = write_report(folder.path, inputs)
     tell("report", 0.6)
     notes = []
@@ -95,6 +98,18 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
     tell("report", 1.0)
     folder.add_timing(report_s=time.perf_counter() - begun)
     return tuple(notes)
+
+
+def _write_pulses(folder: RunFolder, plan: Plan | None, verdict: Verdict | None) -> None:
+    """Write `pulses.json` and `pulses.csv`: the pulse plan as placed, as planned where nothing was placed."""
+    placed = verdict.pulse_plan if verdict is not None else None
+    pulses = placed or (plan.pulse_plan if plan is not None else None)
+    if pulses is None:
+        for name in ("pulses.json", "pulses.csv"):
+            folder[name].unlink(missing_ok=True)
+        return
+    pulses.save(folder["pulses.json"])
+    write_text(folder["pulses.csv"], pulse_csv(pulses))
 
 
 def _field(folder: RunFolder, verdict: Verdict | None) -> Volume | None:

@@ -16,7 +16,7 @@ from guidance.check import Severity, not_kept
 from guidance.planning.plan import PlanStatus
 from guidance.protocol import named
 from guidance.protocol_checks import eligibility_checks
-from guidance.report import records, registration_tables, tables
+from guidance.report import pulse_table, records, registration_tables, tables
 from guidance.report.appearance import STRUCTURE_KEY, drawing, looks
 from guidance.report.arm_shape import bundled_shape
 from guidance.report.banner import banner
@@ -135,6 +135,9 @@ def _grids(inputs: ReportInputs) -> dict[str, Grid | None]:
         "planned_grid": tables.planned_electrodes(plan) if plan is not None and planned else None,
         "errors_grid": tables.electrode_errors(verdict, plan) if verdict is not None and plan is not None else None,
         "pairs_grid": tables.pairs(plan, verdict) if plan is not None and planned else None,
+        "pulses_grid": _pulses(inputs),
+        "lesion_grid": pulse_table.lesion(plan.lesion if plan else None, verdict.lesion if verdict else None),
+        "walls_grid": pulse_table.walls((verdict.lesion if verdict else None) or (plan.lesion if plan else None)),
         "coverage_grid": tables.coverage(plan, verdict, margin_mm) if plan is not None and planned else None,
         "checks_grid": tables.checks(verdict.checks) if verdict is not None else None,
         "plan_checks_grid": tables.checks(plan.checks) if plan is not None and plan.checks else None,
@@ -152,6 +155,13 @@ def _grids(inputs: ReportInputs) -> dict[str, Grid | None]:
         "timings_grid": records.timings(inputs.timing) if inputs.timing else None,
         "hashes_grid": records.hashes(inputs),
     }
+
+
+def _pulses(inputs: ReportInputs) -> Grid | None:
+    """The pulse plan as placed, or as planned where nothing was placed."""
+    placed = inputs.verdict.pulse_plan if inputs.verdict is not None else None
+    found = placed or (inputs.plan.pulse_plan if inputs.plan is not None else None)
+    return None if found is None else pulse_table.pulses(found)
 
 
 def _facts(inputs: ReportInputs) -> tuple[tuple[str, str], ...]:
