@@ -23,7 +23,7 @@ from sim.tumour import SEMI_AXES_MM, Blob
 
 SIZES = {"small": (1.6, 1.6, 2.5), "full": (0.8, 0.8, 1.5)}
 """Voxel spacing [mm] along x, y, z."""
-TUMOURS_MM = {"usual": SEMI_AXES_MM, "nodule": (2.6, 2.2, 2.0)}
+TUMOURS_MM = {"usual": SEMI_AXES_MM, "nodule": (2.2, 2.0, 1.8)}
 """Semi-axes: the usual one takes an array, the nodule is about what one bipolar needle covers with its margin."""
 EXTENT_MM = (250.0, 205.0, 175.0)
 MONOPOLAR = ElectrodeDevice()

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from guidance.ablation.electrode import ElectrodeLine
+from guidance.ablation.electrode import ElectrodeLine, conducting
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.pulses import firing_pairs
 from guidance.ablation.treatment import TreatmentResult, predict
@@ -112,7 +112,8 @@ def field_of_run(
     case, protocol = procedure.case, procedure.protocol
     if placement is not None and verdict is not None:
         return field_as_placed(plan, {n.id: n for n in placement.needles}, verdict.pairs, case, protocol)
-    lines = [ElectrodeLine.of_plan(e, plan.device.radius_mm) for e in plan.electrodes]
+    needles = [ElectrodeLine.of_plan(e, plan.device.radius_mm) for e in plan.electrodes]
+    lines = conducting(needles, plan.device)
     return predict(TreatmentGrid.around_target(case), lines, firing_pairs(plan), protocol.threshold_v_per_cm)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from guidance.ablation.electrode import ElectrodeLine
+from guidance.ablation.electrode import ElectrodeLine, conducting
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.treatment import TreatmentResult, predict
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
 from guidance.protocol import Protocol
-from guidance.verification import rules
+from guidance.scene import BipolarNeedle
+from guidance.verification import bipolar_rules, rules
 from guidance.verification.clearance import (
     NOTHING_NEAR,
     REACH_MM,
@@ -87,9 +88,7 @@ def judge(
         )
     checks: list[Check] = [
         *rules.placement_checks(plan, placement, protocol, approved_sha256),
-        *rules.array_checks(plan, protocol),
-        *(c for pair in pairs for c in rules.pair_checks(pair, protocol)),
-        *rules.current_checks(pairs, _currents(pairs, result), protocol),
+        *_device_checks(plan, pairs, electrodes, _currents(pairs, result), protocol),
         *(c for name, found in clearances.items() for c in rules.clearance_checks(name, found)),
         *(rules.labels_check(n.id, beyond_labels_mm(n.shaft_ct_mm, case, span)) for n in needles.values()),
         *rules.coverage_checks(coverage, protocol),
@@ -109,6 +108,26 @@ def judge(
     )
 
 
+def _device_checks(
+    plan: Plan,
+    pairs: tuple[PlacedPair, ...],
+    electrodes: tuple[PlacedElectrode, ...],
+    currents_a: dict[tuple[str, str], float],
+    protocol: Protocol,
+) -> list[Check]:
+    """Apply the rules for an array of electrodes, or those for one bipolar needle."""
+    if isinstance(plan.device, BipolarNeedle):
+        return [
+            *bipolar_rules.device_checks(plan, plan.device, pairs, currents_a, protocol),
+            *bipolar_rules.needle_checks(electrodes, protocol),
+        ]
+    return [
+        *rules.array_checks(plan, protocol),
+        *(c for pair in pairs for c in rules.pair_checks(pair, protocol)),
+        *rules.current_checks(pairs, currents_a, protocol),
+    ]
+
+
 def field_as_placed(
     plan: Plan,
     needles: dict[str, FoundNeedle],
@@ -121,13 +140,13 @@ def field_as_placed(
     fired = [p for p in pairs if p.voltage_v > 0.0]
     if not fired:
         return None
-    lines = [
+    found = [
         ElectrodeLine.of_needle(needles[e.id], e, plan.device.radius_mm) for e in plan.electrodes if e.id in needles
     ]
     grid = TreatmentGrid.around_target(case)
     return predict(
         grid,
-        lines,
+        conducting(found, plan.device),
         [(p.a, p.b, p.voltage_v) for p in fired],
         protocol.threshold_v_per_cm,
         progress=progress,

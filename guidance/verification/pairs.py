@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from guidance.ablation.electrode import conductor_ids
+from guidance.scene import BipolarNeedle
 from guidance.verification.placement import FoundNeedle
 from guidance.verification.verdict import PlacedPair
 from kinematics.arrays import FloatArray
@@ -43,8 +45,11 @@ def placed_pairs(plan: Plan, needles: dict[str, FoundNeedle], protocol: Protocol
     """Measure every planned pair whose two needles were found.
 
     A pair is fired at the protocol's voltage per distance, capped at its largest voltage; it is not fired (0 V)
-    when that falls below the least voltage per distance.
+    when that falls below the least voltage per distance. The two conductors of a bipolar needle stand as they were
+    built, and fire as planned.
     """
+    if isinstance(plan.device, BipolarNeedle):
+        return _conductor_pairs(plan, needles)
     exposure = {e.id: e.exposure_mm for e in plan.electrodes}
     found = []
     for pair in plan.pairs:
@@ -64,3 +69,22 @@ def placed_pairs(plan: Plan, needles: dict[str, FoundNeedle], protocol: Protocol
             )
         )
     return tuple(found)
+
+
+def _conductor_pairs(plan: Plan, needles: dict[str, FoundNeedle]) -> tuple[PlacedPair, ...]:
+    """Return the pairs whose conductors are those of a needle that was found."""
+    standing = {conductor_ids(name) for name in needles}
+    return tuple(
+        PlacedPair(
+            a=pair.a,
+            b=pair.b,
+            planned_spacing_mm=pair.spacing_mm,
+            spacing_mm=pair.spacing_mm,
+            spacing_error_mm=0.0,
+            angle_deg=0.0,
+            depth_mismatch_mm=0.0,
+            voltage_v=pair.voltage_v,
+        )
+        for pair in plan.pairs
+        if (pair.a, pair.b) in standing
+    )

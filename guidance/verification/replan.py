@@ -41,6 +41,13 @@ def advise(
             again.setdefault(e.id, []).append(
                 f"its shaft touches {e.nearest_structure} ({e.least_clearance_mm:.1f} mm); withdraw it first"
             )
+        for kind, value, unit in (
+            ("lateral error", e.lateral_error_mm, " mm"),
+            ("depth error", e.depth_error_mm, " mm"),
+            ("angle error", e.angle_error_deg, "°"),
+        ):
+            if f"{kind} {e.id}" in failed:
+                again.setdefault(e.id, []).append(f"{kind} {value:.1f}{unit}")
     for pair in pairs:
         name = f"{pair.a}–{pair.b}"
         kinds = ("spacing", "spacing error", "angle", "depth mismatch")
@@ -70,10 +77,11 @@ def advise(
                 else ""
             )
         )
+    measured = {e.id for e in electrodes}  # the conductors of a bipolar needle are none of them
     for pair in pairs:
         if pair.voltage_v == 0.0:
             advice.append(f"do not fire {pair.a}–{pair.b}: {pair.spacing_mm:.1f} mm is too far for the generator")
-        elif pair.spacing_mm > protocol.spacing_max_mm:
+        elif pair.a in measured and pair.spacing_mm > protocol.spacing_max_mm:
             advice.append(
                 f"fire {pair.a}–{pair.b} at {pair.voltage_v:.0f} V: {pair.spacing_mm:.1f} mm is longer than "
                 f"planned pairs may be ({protocol.spacing_max_mm:.0f} mm)"
@@ -83,7 +91,8 @@ def advise(
         if n.endswith(leaves):
             name = n.removesuffix(leaves)
             advice.append(f"look at {name} in the check CT: what lies round part of its shaft is not labelled")
-    if any(n.startswith(("electrodes", "shortest exposure", "longest exposure", "pull-back step")) for n in failed):
+    planned_wrong = ("electrodes", "shortest exposure", "longest exposure", "pull-back step", "bipolar needles", "span")
+    if any(n.startswith(planned_wrong) for n in failed):
         advice.append("plan again: number of electrodes, exposure or pull-backs of this plan break the protocol")
     if any(n.startswith("registration of the two CTs") for n in failed):
         advice.append("repeat the check CT with more fiducials in view: the two CTs are not registered well enough")
