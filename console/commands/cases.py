@@ -6,11 +6,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from console.commands.where import fetched_folder
 from console.progress import Bars
 from guidance.case.case import Case
-from guidance.case.store import save_case
+from guidance.case.store import load_case, save_case
 from guidance.case.target import target_points_mm
-from sim.cache import case_folder, is_kept
+from guidance.scene import device_called
+from sim.cache import case_folder
 
 
 def _show(case: Case, folder: Path, as_json: bool) -> int:
@@ -21,35 +23,28 @@ def _show(case: Case, folder: Path, as_json: bool) -> int:
     volume_ml = len(target_points_mm(case)) * float(case.ct.spacing_mm.prod()) / 1000.0
     print(f"case {description.name} in {folder}")
     print(f"  image {case.ct.shape}, spacing {case.ct.spacing_mm.round(3).tolist()} mm")
-    print(f"  target {description.target}: {volume_ml:.1f} ml; {len(description.structures)} structures")
+    print(f"  target {description.target}: {volume_ml:.2g} ml; {len(description.structures)} structures")
+    print(f"  device {description.device.name}")
     for key, value in description.provenance.items():
         print(f"  {key}: {value}")
     return 0
 
 
-def fetch(name: str, as_json: bool) -> int:
+def fetch(name: str, device: str, as_json: bool) -> int:
     """Fetch a public case into the cache, once; what an older version kept there is made anew."""
-    from guidance.case.store import load_case
-    from sim.lidc.fetch import fetch as fetch_case
-
     with Bars() as bars:
-        folder = case_folder(name)
-        if is_kept(folder):
-            bars.note(f"{name} is in the cache already")
-            case = load_case(folder)
-        else:
-            case = fetch_case(name, progress=bars.progress)
-    return _show(case, folder, as_json)
+        folder = fetched_folder(name, device, bars)
+    return _show(load_case(folder), folder, as_json)
 
 
-def phantom(seed: int, size: str, out: Path | None, as_json: bool) -> int:
+def phantom(seed: int, size: str, tumour: str, device: str, out: Path | None, as_json: bool) -> int:
     """Make a phantom."""
     from sim.phantom import make_phantom
 
-    folder = out or case_folder(f"phantom-{seed}" if size == "small" else f"phantom-{seed}-{size}")
     with Bars() as bars:
         bars.progress("phantom", 0.0)
-        case = make_phantom(seed, size)
+        case = make_phantom(seed, size, tumour=tumour, device=device_called(device))
+        folder = out or case_folder(case.description.name)
         save_case(case, folder)
         bars.progress("phantom", 1.0)
     return _show(case, folder, as_json)
@@ -62,6 +57,7 @@ def import_images(
     roles: Path,
     answers: Path | None,
     target: str,
+    device: str,
     series: str | None,
     orientation_confirmed_by: str | None,
     out: Path | None,
@@ -70,7 +66,7 @@ def import_images(
     """Import anyone's CT with labels."""
     from guidance.case.importing import import_case
 
-    folder = out or case_folder(name)
+    treated, folder = device_called(device), out or case_folder(name)
     with Bars() as bars:
         case = import_case(
             name,
@@ -81,6 +77,7 @@ def import_images(
             answers,
             series=series,
             orientation_confirmed_by=orientation_confirmed_by,
+            device=treated,
             progress=bars.progress,
         )
     save_case(case, folder)

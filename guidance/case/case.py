@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
@@ -152,3 +152,8 @@ class Case:
     labels: Volume
     body: Volume
     """uint8, 1 inside the skin."""
+
+    def treated_with(self, device: Device) -> Case:
+        """Return the same patient as a case of another device, which is in its name."""
+        name = f"{self.description.name}-{device.kind}"
+        return replace(self, description=self.description.model_copy(update={"name": name, "device": device}))
