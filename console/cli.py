@@ -35,32 +35,38 @@ TissueSetOption = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Named set of conductivities (docs/tissue.md); an unknown name lists them."),
 ]
+DeviceOption = Annotated[str, typer.Option(help="monopolar electrodes, or one bipolar needle.")]
+TreatedOption = Annotated[
+    str | None, typer.Option("--device", help="monopolar or bipolar; default: the case's own, or monopolar.")
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 
 
 @app.command()
 def run(
-    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED, or a case folder.")] = "lidc",
+    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED[:nodule], or a case folder.")] = "lidc",
     seed: SeedOption = 0,
+    device: TreatedOption = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<time>-<case>.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take a case through the whole procedure in simulation, to a verdict and a report."""
     from console.commands.procedure import run_all
 
-    raise typer.Exit(run_all(case, seed, out, as_json))
+    raise typer.Exit(run_all(case, seed, device, out, as_json))
 
 
 @app.command()
 def start(
-    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED, or a case folder.")] = "lidc",
+    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED[:nodule], or a case folder.")] = "lidc",
     seed: SeedOption = 0,
+    device: TreatedOption = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<time>-<case>.")] = None,
 ) -> None:
     """Make a run folder and stop before the first step."""
     from console.commands.procedure import start_run
 
-    print(start_run(case, seed, out))
+    print(start_run(case, seed, device, out))
 
 
 @app.command()
@@ -179,9 +185,10 @@ def report(run: RunArgument) -> None:
 
 @app.command()
 def campaign(
-    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED, or a case folder.")] = "lidc",
+    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED[:nodule], or a case folder.")] = "lidc",
     trials: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="First seed; the trials use seed, seed + 1, ...")] = 0,
+    device: TreatedOption = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a dask scheduler; default: the local cores.")
     ] = None,
@@ -191,7 +198,7 @@ def campaign(
     """Plan once, then draw the errors of N seeds and judge each placement."""
     from console.commands.trials import run_campaign
 
-    raise typer.Exit(run_campaign(case, trials, seed, scheduler, out, as_json))
+    raise typer.Exit(run_campaign(case, trials, seed, device, scheduler, out, as_json))
 
 
 @app.command()
@@ -263,12 +270,13 @@ def calibrate_pivot(
 def case_fetch(
     name: Annotated[str, typer.Argument(help="lidc or lidc-head.")],
     tissue_set: TissueSetOption = None,
+    device: DeviceOption = "monopolar",
     as_json: JsonOption = False,
 ) -> None:
     """Download a public case, add what its labels lack, and keep it in the user's cache."""
     from console.commands.cases import fetch
 
-    raise typer.Exit(fetch(name, tissue_set, as_json))
+    raise typer.Exit(fetch(name, tissue_set, device, as_json))
 
 
 @case_app.command("phantom")
@@ -276,13 +284,15 @@ def case_phantom(
     seed: SeedOption = 0,
     size: Annotated[str, typer.Option(help="small or full.")] = "small",
     tissue_set: TissueSetOption = None,
+    tumour: Annotated[str, typer.Option(help="usual, or a nodule of about 4 mm.")] = "usual",
+    device: DeviceOption = "monopolar",
     out: Annotated[Path | None, typer.Option(help="Case folder; default: in the user's cache.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a procedural phantom with exact truth."""
     from console.commands.cases import phantom
 
-    raise typer.Exit(phantom(seed, size, tissue_set, out, as_json))
+    raise typer.Exit(phantom(seed, size, tumour, device, tissue_set, out, as_json))
 
 
 @case_app.command("import")
@@ -302,6 +312,7 @@ def case_import(
     ] = None,
     target: Annotated[str, typer.Option(help="Name of the tumour's structure.")] = "tumour",
     tissue_set: TissueSetOption = None,
+    device: DeviceOption = "monopolar",
     series: Annotated[
         str | None, typer.Option(metavar="UID", help="Series of the CT, where its folder holds several.")
     ] = None,
@@ -317,7 +328,18 @@ def case_import(
 
     raise typer.Exit(
         import_images(
-            name, ct, labels, roles, answers, target, tissue_set, series, orientation_confirmed_by, out, as_json
+            name,
+            ct,
+            labels,
+            roles,
+            answers,
+            target,
+            tissue_set,
+            device,
+            series,
+            orientation_confirmed_by,
+            out,
+            as_json,
         )
     )
 

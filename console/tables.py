@@ -145,10 +145,10 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
             f"with margin {c.with_margin_percent:.1f} %{likely}."
         )
     if plan.lesion is not None:
-        f = plan.lesion
+        f, heat = plan.lesion, plan.lesion.heat
         out.print(
             f"Lesion {f.volume_ml:.1f} ml, smallest margin {f.smallest_margin_mm:.1f} mm, {f.healthy_ml:.1f} ml of "
-            f"healthy tissue inside; hottest {f.heat.hottest_c:.0f} °C, {f.heat.hot_ml:.2f} ml above {f.heat.limit_c:g} °C."
+            f"healthy tissue inside; hottest {heat.hottest_c:.0f} °C, {heat.hot_ml:.2f} ml above {heat.limit_c:g} °C."
         )
     if plan.pulse_plan is not None and plan.pulse_plan.minutes is not None:
         least, most = plan.pulse_plan.minutes

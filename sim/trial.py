@@ -168,7 +168,11 @@ def _trial(
         seed=seed,
         passed=verdict.passed,
         failed_checks=tuple(c.name for c in verdict.checks if not c.passed and c.severity == "hard"),
-        pairs=tuple(TrialPair(spacing_error_mm=p.spacing_error_mm, angle_deg=p.angle_deg) for p in verdict.pairs),
+        pairs=tuple(
+            TrialPair(spacing_error_mm=p.spacing_error_mm, angle_deg=p.angle_deg)
+            for p in verdict.pairs
+            if p.a in predicted
+        ),
         electrodes=electrodes,
         structure_hits=sum(c.mm <= 0.0 for c in clearances.values()),
         readjustments=sum(a.startswith("re-insert") for a in verdict.advice),

@@ -6,11 +6,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from console.commands.where import fetched_folder
 from console.progress import Bars
 from guidance.case.case import DEFAULT_TISSUE_SET, Case
-from guidance.case.store import save_case
+from guidance.case.store import load_case, save_case
 from guidance.case.target import target_points_mm
-from sim.cache import case_folder, is_kept
+from guidance.scene import device_called
+from sim.cache import case_folder
 
 
 def _show(case: Case, folder: Path, as_json: bool) -> int:
@@ -22,27 +24,22 @@ def _show(case: Case, folder: Path, as_json: bool) -> int:
     print(f"case {description.name} in {folder}")
     print(f"  image {case.ct.shape}, spacing {case.ct.spacing_mm.round(3).tolist()} mm")
     print(f"  tissue set {description.tissue_set}")
-    print(f"  target {description.target}: {volume_ml:.1f} ml; {len(description.structures)} structures")
+    print(f"  target {description.target}: {volume_ml:.2g} ml; {len(description.structures)} structures")
+    print(f"  device {description.device.name}")
     for key, value in description.provenance.items():
         print(f"  {key}: {value}")
     return 0
 
 
-def fetch(name: str, tissues: str | None, as_json: bool) -> int:
+def fetch(name: str, tissues: str | None, device: str, as_json: bool) -> int:
     """Fetch a public case into the cache, once; what an older version kept there is made anew."""
     from guidance.ablation.conductivity import tissue_set
-    from guidance.case.store import load_case
-    from sim.lidc.fetch import fetch as fetch_case
 
     if tissues is not None:
         tissue_set(tissues)
     with Bars() as bars:
-        folder = case_folder(name)
-        if is_kept(folder):
-            bars.note(f"{name} is in the cache already")
-            case = load_case(folder)
-        else:
-            case = fetch_case(name, progress=bars.progress)
+        folder = fetched_folder(name, device, bars)
+        case = load_case(folder)
         if tissues is not None and tissues != case.description.tissue_set:
             case = case.with_tissue_set(tissues)
             case.description.save(folder / "case.json")
@@ -50,19 +47,21 @@ def fetch(name: str, tissues: str | None, as_json: bool) -> int:
     return _show(case, folder, as_json)
 
 
-def phantom(seed: int, size: str, tissues: str | None, out: Path | None, as_json: bool) -> int:
+def phantom(
+    seed: int, size: str, tumour: str, device: str, tissues: str | None, out: Path | None, as_json: bool
+) -> int:
     """Make a phantom."""
     from guidance.ablation.conductivity import tissue_set
     from sim.phantom import make_phantom
 
     if tissues is not None:
         tissue_set(tissues)
-    folder = out or case_folder(f"phantom-{seed}" if size == "small" else f"phantom-{seed}-{size}")
     with Bars() as bars:
         bars.progress("phantom", 0.0)
-        case = make_phantom(seed, size)
+        case = make_phantom(seed, size, tumour=tumour, device=device_called(device))
         if tissues is not None:
             case = case.with_tissue_set(tissues)
+        folder = out or case_folder(case.description.name)
         save_case(case, folder)
         bars.progress("phantom", 1.0)
     return _show(case, folder, as_json)
@@ -76,6 +75,7 @@ def import_images(
     answers: Path | None,
     target: str,
     tissues: str | None,
+    device: str,
     series: str | None,
     orientation_confirmed_by: str | None,
     out: Path | None,
@@ -84,7 +84,7 @@ def import_images(
     """Import anyone's CT with labels."""
     from guidance.case.importing import import_case
 
-    folder = out or case_folder(name)
+    treated, folder = device_called(device), out or case_folder(name)
     with Bars() as bars:
         case = import_case(
             name,
@@ -96,6 +96,7 @@ def import_images(
             tissues=tissues or DEFAULT_TISSUE_SET,
             series=series,
             orientation_confirmed_by=orientation_confirmed_by,
+            device=treated,
             progress=bars.progress,
         )
     save_case(case, folder)

@@ -14,6 +14,7 @@ from console.progress import Bars
 from console.tables import show_execution, show_plan, show_registration, show_verdict
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.procedure.execution import Execution
+from guidance.scene import SuiteDescription
 from guidance.verification.verdict import Verdict
 from kinematics.errors import InvalidInputError, RefusedError
 from kinematics.value import Value
@@ -29,30 +30,31 @@ def _utc() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _begin(case_name: str, seed: int, out: Path | None, bars: Bars) -> SimulatedProcedure:
-    case, case_path = find_case(case_name, bars)
+def _begin(case_name: str, seed: int, device: str | None, out: Path | None, bars: Bars) -> SimulatedProcedure:
+    case, case_path = find_case(case_name, bars, device)
     settings = RunSettings(
         case_folder=str(case_path.resolve()),
         case_name=case.description.name,
         seed=seed,
+        suite=SuiteDescription(device=case.description.device),
         version=version("needlework"),
     )
     path = new_run_folder(case.description.name, out)
     return SimulatedProcedure.start(path, case, settings, bars.progress)
 
 
-def start_run(case_name: str, seed: int, out: Path | None) -> Path:
+def start_run(case_name: str, seed: int, device: str | None, out: Path | None) -> Path:
     """Make a run folder and return its path."""
     with Bars() as bars:
-        return _begin(case_name, seed, out, bars).folder.path
+        return _begin(case_name, seed, device, out, bars).folder.path
 
 
-def run_all(case_name: str, seed: int, out: Path | None, as_json: bool) -> int:
+def run_all(case_name: str, seed: int, device: str | None, out: Path | None, as_json: bool) -> int:
     """Run every step; 0 pass, 1 fail, 2 refused (the report of what there is is written all the same)."""
     begun = time.perf_counter()
     notes: tuple[str, ...] = ()
     with Bars() as bars:
-        procedure = _begin(case_name, seed, out, bars)
+        procedure = _begin(case_name, seed, device, out, bars)
         bars.note(f"run folder {procedure.folder.path} (seed {seed})")
         refused: RefusedError | None = None
         verdict: Verdict | None = None

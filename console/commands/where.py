@@ -11,34 +11,41 @@ from kinematics.errors import InvalidInputError
 from sim.cache import case_folder, is_kept
 from sim.lidc.fetch import NAMES as FETCHED
 
+USUAL_DEVICE = "monopolar"
 
-def find_case(name: str, bars: Bars) -> tuple[Case, Path]:
-    """Return the case called `name` and its folder: a fetched one, `phantom:SEED`, or a case folder.
+
+def find_case(name: str, bars: Bars, device: str | None = None) -> tuple[Case, Path]:
+    """Return the case called `name` and its folder: a fetched one, `phantom:SEED[:TUMOUR]`, or a case folder.
 
     What is not in the cache yet, or is of an older form, is fetched or made there.
 
+    Args:
+        name: See above.
+        bars: Told what is done.
+        device: Kind of the device it is treated with; None stands for the case's own, or the usual one.
+
     Raises:
-        InvalidInputError: There is no such case.
+        InvalidInputError: There is no such case or device, or a case folder is of another device.
     """
     from guidance.case.store import load_case, save_case
+    from guidance.scene import device_called
 
     if name in FETCHED:
-        folder = case_folder(name)
-        if not is_kept(folder):
-            from sim.lidc.fetch import fetch
-
-            fetch(name, progress=bars.progress)
+        folder = fetched_folder(name, device or USUAL_DEVICE, bars)
         bars.note(f"case {name}: {folder}")
         return load_case(folder), folder
     if name.startswith("phantom:"):
-        kind, _, seed = name.partition(":")
-        if not seed.isdecimal():
-            raise InvalidInputError("a phantom is named by its seed", value=name, remedy="say phantom:7")
-        folder = case_folder(f"{kind}-{int(seed)}")
-        if not is_kept(folder):
-            from sim.phantom import make_phantom
+        from sim.phantom import make_phantom, phantom_name
 
-            save_case(make_phantom(int(seed)), folder)
+        _, seed, *rest = name.split(":")
+        if not seed.isdecimal() or len(rest) > 1:
+            raise InvalidInputError(
+                "a phantom is named by its seed", value=name, remedy="say phantom:7, phantom:7:nodule"
+            )
+        tumour, treated = rest[0] if rest else "usual", device_called(device or USUAL_DEVICE)
+        folder = case_folder(phantom_name(int(seed), "small", tumour, treated))
+        if not is_kept(folder):
+            save_case(make_phantom(int(seed), tumour=tumour, device=treated), folder)
         return load_case(folder), folder
     path = Path(name)
     if not path.is_dir():
@@ -47,7 +54,40 @@ def find_case(name: str, bars: Bars) -> tuple[Case, Path]:
             file=str(path),
             remedy=f"use one of {', '.join(FETCHED)}, phantom:SEED, or a case folder (needlework case import)",
         )
-    return load_case(path), path
+    case = load_case(path)
+    if device is not None and device_called(device).kind != case.description.device.kind:
+        raise InvalidInputError(
+            "the case is of another device",
+            value=case.description.device.kind,
+            limit=device,
+            file=str(path),
+            remedy="leave --device out, or make the case again with it (needlework case import --device)",
+        )
+    return case, path
+
+
+def fetched_folder(name: str, device: str, bars: Bars) -> Path:
+    """Return the folder of a public case in the cache, of a kind of device; what is not there is fetched or made.
+
+    Raises:
+        InvalidInputError: There is no such case or device.
+    """
+    from guidance.case.store import load_case, save_case
+    from guidance.scene import device_called
+
+    treated, folder = device_called(device), case_folder(name)
+    if is_kept(folder):
+        bars.note(f"{name} is in the cache already")
+    else:
+        from sim.lidc.fetch import fetch
+
+        fetch(name, progress=bars.progress)
+    if device == USUAL_DEVICE:
+        return folder
+    case = load_case(folder).treated_with(treated)
+    folder = case_folder(case.description.name)
+    save_case(case, folder)
+    return folder
 
 
 def new_run_folder(case_name: str, out: Path | None, parent: str = "runs") -> Path:

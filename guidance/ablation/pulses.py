@@ -56,7 +56,8 @@ def plan_pulses(
     lines = conducting(needles, device)
     pairs: list[Pair]
     if isinstance(device, BipolarNeedle):
-        pairs = [(*conductor_ids(needle.id), device.voltage_v) for needle in needles]
+        names = [conductor_ids(needle.id) for needle in needles]
+        pairs = [(a, b, (start_v or {}).get((a, b), device.voltage_v)) for a, b in names]
     else:
         pairs = [(a, b, protocol.voltage_min_v) for a, b in firing_rule(lines, protocol, only)]
     if pairs:

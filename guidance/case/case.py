@@ -160,3 +160,8 @@ class Case:
     def with_tissue_set(self, name: str) -> Case:
         """Return the same case with another tissue set, which `check_case` looks up."""
         return replace(self, description=self.description.model_copy(update={"tissue_set": name}))
+
+    def treated_with(self, device: Device) -> Case:
+        """Return the same patient as a case of another device, which is in its name."""
+        name = f"{self.description.name}-{device.kind}"
+        return replace(self, description=self.description.model_copy(update={"name": name, "device": device}))

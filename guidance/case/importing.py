@@ -18,7 +18,7 @@ from guidance.case.orientation import prove_orientation
 from guidance.case.role_match import MatchedRoles, match_roles
 from guidance.case.role_table import read_roles
 from guidance.case.roles import structure_of
-from guidance.scene import FiducialSet
+from guidance.scene import Device, ElectrodeDevice, FiducialSet
 from kinematics.errors import InvalidInputError
 from registration.fiducials import check_voxels
 from registration.images.ct import read_ct
@@ -46,6 +46,7 @@ def import_case(
     tissues: str = DEFAULT_TISSUE_SET,
     series: str | None = None,
     orientation_confirmed_by: str | None = None,
+    device: Device | None = None,
     progress: Callable[[str, float], None] = lambda _stage, _fraction: None,
 ) -> Case:
     """Return a checked case from files.
@@ -60,6 +61,7 @@ def import_case(
         tissues: Name of the tissue set, see `guidance.ablation.conductivity`.
         series: UID of the CT's series, where its folder holds several.
         orientation_confirmed_by: Who vouches that left is left, where the labels hold no landmark that tells.
+        device: What the patient is treated with; the usual electrode when None.
         progress: Told of each stage: 0 when it begins, 1 when it is done.
 
     Raises:
@@ -98,6 +100,7 @@ def import_case(
         structures=_structures(roles, completed),
         target=target,
         tissue_set=tissues,
+        device=device or ElectrodeDevice(),
         eligibility=answers,
         provenance={
             "image": "; ".join(ct.notes) or "as given",

@@ -133,7 +133,7 @@ def too_little(scorer: Scorer, ranked: Sequence[Scored]) -> tuple[str, ...]:
     off = np.cross(scorer.target.places_ct_mm - T.points(best.tips_mm[0]), T.directions(best.candidate.axis))
     return (
         f"one bipolar needle covers {best.tumour_percent:.1f} % of the tumour and {best.margin_percent:.1f} % of "
-        f"{target} at most, asked are {protocol.coverage_tumour_min_percent:g} % and "
+        f"{target} where it covers most, asked are {protocol.coverage_tumour_min_percent:g} % and "
         f"{protocol.coverage_margin_min_percent:g} %: at {device.voltage_v:g} V it passes {threshold:g} V/cm up to "
         f"{reach_mm(device, threshold):.1f} mm from its axis, and {target} reaches "
         f"{np.linalg.norm(off, axis=1).max():.1f} mm from it; plan an array of electrodes for this tumour",

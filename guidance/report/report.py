@@ -27,6 +27,7 @@ from guidance.report.grid import Grid
 from guidance.report.inputs import ReportInputs
 from guidance.report.scene_view import ShapeOf, scene_pictures
 from guidance.report.slices import Picture, slice_pictures
+from guidance.scene import ElectrodeDevice
 from kinematics.durable import write_text
 from registration.words import localisation, residual
 
@@ -180,7 +181,7 @@ def _facts(inputs: ReportInputs) -> tuple[tuple[str, str], ...]:
         facts.append(("predicted error at the tumour, 95 %", f"{inputs.registration.tre_p95_mm.tumour:.2f} mm"))
     verdict = inputs.verdict
     if verdict is not None:
-        if verdict.pairs:
+        if verdict.pairs and isinstance(inputs.case.description.device, ElectrodeDevice):
             worst = max(abs(p.spacing_error_mm) for p in verdict.pairs)
             facts.append(("largest spacing error", f"{worst:.1f} mm"))
         if verdict.electrodes:

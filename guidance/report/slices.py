@@ -127,7 +127,8 @@ def _along(inputs: ReportInputs, plan: Plan, n: int) -> Picture:
         _name_side(axes, check)
     return Picture(
         f"Along {electrode.id}",
-        f"The plane of {electrode.id} and its nearest neighbour, the skin at the top. {_window_text()}",
+        f"The plane of {electrode.id}{' and its nearest neighbour' if others else ''}, the skin at the top. "
+        f"{_window_text()}",
         png(figure),
     )
 
