@@ -25,7 +25,6 @@ from guidance.report.inputs import ReportInputs
 from guidance.verification.placement import FoundNeedle, ImageAgreement, Placement, PlacementStatus
 from guidance.verification.verdict import (
     ElectrodeErrors,
-    PlacedCoverage,
     PlacedElectrode,
     PlacedPair,
     Verdict,
@@ -161,7 +160,7 @@ def _verdict(plan: Plan, placement: Placement, budget: ErrorBudget) -> Verdict:
             )
             for e in plan.electrodes
         ),
-        coverage=PlacedCoverage(threshold_v_per_cm=500.0, tumour_percent=93.2, with_margin_percent=84.4),
+        coverage=Coverage(threshold_v_per_cm=500.0, tumour_percent=93.2, with_margin_percent=84.4, curve=()),
         advice=("Move E1 1.2 mm towards E2.",),
         budget=budget,
         placement_sha256=placement.sha256(),

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from guidance.ablation.coverage import Coverage
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.grid import TreatmentGrid
+from guidance.ablation.pulse_choice import Treatment
+from guidance.ablation.pulse_plan import PulsePlan, PulsePlanStatus, PulseStage
 from guidance.ablation.treatment import predict, tissue_of
 from guidance.case.case import Case
 from guidance.check import Check
 from guidance.planning.plan import Plan
 from guidance.protocol import Protocol, named
-from guidance.verification import judge as judge_module
+from guidance.verification import treated as treated_module
 from guidance.verification.clearance import NOTHING_NEAR, forbidden_clearances
-from guidance.verification.judge import field_as_placed, judge
-from guidance.verification.pairs import placed_pairs
+from guidance.verification.judge import judge
 from guidance.verification.placement import FoundNeedle, ImageAgreement, Placement, PlacementStatus
 from guidance.verification.verdict import Verdict
 from kinematics.frames import Transform
@@ -149,36 +152,46 @@ def test_the_verdict_is_that_of_its_hard_checks(good: Verdict) -> None:
 
 @dataclass
 class Field:
-    """Stands for the field: known numbers, and what it was asked."""
+    """Stands for the solved pulse plan: known numbers, and what it was asked."""
 
     tumour_percent: float = 99.0
     with_margin_percent: float = 95.0
     current_a: float = 10.0
-    asked: list[tuple[list[str], list[tuple[str, str, float]], float]] | None = None
+    asked: list[tuple[list[str], dict[tuple[str, str], float]]] | None = None
 
-    @property
-    def coverage(self) -> Field:
-        return self
-
-    @property
-    def currents_a(self) -> tuple[float, ...]:
-        assert self.asked is not None
-        return tuple(self.current_a + n for n in range(len(self.asked[-1][1])))
-
-    def predict(
-        self, _grid: Any, lines: Any, pairs: Any, threshold: float, _tissue: Any, progress: Any = None
-    ) -> Field:
-        self.asked = [*(self.asked or []), ([line.id for line in lines], pairs, threshold)]
-        if progress is not None:
-            progress("field", 0.5)
-        return self
+    def plan_pulses(
+        self, case: Case, grid: TreatmentGrid, needles: Any, _device: Any, protocol: Protocol, **said: Any
+    ) -> Treatment[Any]:
+        fired = dict(said["start_v"])
+        self.asked = [*(self.asked or []), ([line.id for line in needles], fired)]
+        said["progress"]("field", 0.5)
+        firings = tuple(
+            SimpleNamespace(a=a, b=b, current_a=self.current_a + n, voltage_v=v)
+            for n, ((a, b), v) in enumerate(fired.items())
+        )
+        coverage = Coverage(
+            threshold_v_per_cm=protocol.threshold_v_per_cm,
+            tumour_percent=self.tumour_percent,
+            with_margin_percent=self.with_margin_percent,
+            curve=(),
+        )
+        enough = (
+            self.tumour_percent >= protocol.coverage_tumour_min_percent
+            and self.with_margin_percent >= protocol.coverage_margin_min_percent
+        )
+        peak = grid.volume(np.full(grid.shape, 600.0, dtype=np.float32))
+        solution = SimpleNamespace(firings=firings, coverage=coverage, peak=peak)
+        status = PulsePlanStatus.OK if enough else PulsePlanStatus.REFUSED
+        pulses = PulsePlan.model_construct(status=status, stage=PulseStage.AS_PLACED, reasons=())
+        return Treatment(pulses, fired, solution, solution)
 
 
 @pytest.fixture
 def field(monkeypatch: pytest.MonkeyPatch) -> Field:
     """A field that takes no time."""
     stand_in = Field()
-    monkeypatch.setattr(judge_module, "predict", stand_in.predict)
+    monkeypatch.setattr(treated_module, "plan_pulses", stand_in.plan_pulses)
+    monkeypatch.setattr(treated_module, "lesion_figures", lambda *_: None)
     return stand_in
 
 
@@ -203,8 +216,7 @@ def test_all_good_passes(scene: tuple[Case, Plan], field: Field) -> None:
     assert {(e.nearest_structure, e.least_clearance_mm) for e in verdict.electrodes} == {(NOTHING_NEAR, 25.0)}
     assert field.asked is not None
     assert field.asked[0][0] == ["E1", "E2", "E3"]
-    assert [(a, b) for a, b, _ in field.asked[0][1]] == [("E1", "E2"), ("E2", "E3"), ("E1", "E3")]
-    assert field.asked[0][2] == PROTOCOL.threshold_v_per_cm
+    assert list(field.asked[0][1]) == [("E1", "E2"), ("E2", "E3"), ("E1", "E3")]
 
 
 def test_a_warning_alone_does_not_fail(scene: tuple[Case, Plan], field: Field) -> None:
@@ -366,8 +378,6 @@ def test_no_pair_that_fires_is_no_field(scene: tuple[Case, Plan], field: Field) 
     verdict = judge(plan, placement, case, BUDGET, PROTOCOL, approved_sha256=plan.sha256())
     assert (verdict.coverage, field.asked) == (None, None)
     assert {"coverage of the tumour", "coverage of tumour + margin"} <= set(failed(verdict))
-    by_id = {n.id: n for n in placement.needles}
-    assert field_as_placed(plan, by_id, placed_pairs(plan, by_id, PROTOCOL), case, PROTOCOL) is None
 
 
 def test_the_same_inputs_give_the_same_bytes(scene: tuple[Case, Plan], good: Verdict) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from guidance.ablation.coverage import Coverage
 from guidance.check import Check
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.protocol import named
@@ -14,12 +15,12 @@ from guidance.protocol_rules import Code, check_at
 from guidance.verification import rules
 from guidance.verification.placement import ImageAgreement, Placement, PlacementStatus
 from guidance.verification.replan import advise
-from guidance.verification.verdict import PlacedCoverage, PlacedElectrode, PlacedPair
+from guidance.verification.verdict import PlacedElectrode, PlacedPair
 from kinematics.frames import Transform
 
 PROTOCOL = named("pancreas-ire-default")
 PLAN = Plan(status=PlanStatus.OK, reasons=(), case_sha256="c", registration_sha256="r")
-GOOD = PlacedCoverage(threshold_v_per_cm=500.0, tumour_percent=99.5, with_margin_percent=93.0)
+GOOD = Coverage(threshold_v_per_cm=500.0, tumour_percent=99.5, with_margin_percent=93.0, curve=())
 
 
 def placement(
@@ -85,7 +86,7 @@ def advice(
     pairs: tuple[PlacedPair, ...] = PAIRS,
     electrodes: tuple[PlacedElectrode, ...] = THREE,
     seen: Placement | None = None,
-    coverage: PlacedCoverage = GOOD,
+    coverage: Coverage = GOOD,
     other: tuple[Check, ...] = (),
 ) -> tuple[str, ...]:
     """Return the advice on what these rules say."""
@@ -185,7 +186,7 @@ def test_two_needles_are_named_in_order() -> None:
 
 def test_poor_coverage_alone_is_planned_again() -> None:
     """With every needle in its rules, pulses are planned again, or the needle farthest off its axis placed again."""
-    poor = PlacedCoverage(threshold_v_per_cm=500.0, tumour_percent=91.26, with_margin_percent=93.0)
+    poor = Coverage(threshold_v_per_cm=500.0, tumour_percent=91.26, with_margin_percent=93.0, curve=())
     electrodes = (electrode("E1"), electrode("E2", lateral_error_mm=2.4), electrode("E3", tip_error_mm=9.0))
     (found,) = advice(electrodes=electrodes, coverage=poor)
     assert found.startswith("coverage of the tumour 91.3 % (least 98 %): re-plan pulses")

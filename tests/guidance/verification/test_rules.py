@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from guidance.ablation.coverage import Coverage
 from guidance.planning.plan import Clearance, Plan, PlannedElectrode, PlanStatus
 from guidance.protocol import named
 from guidance.verification import rules
 from guidance.verification.clearance import ShaftClearance
 from guidance.verification.placement import FoundNeedle, ImageAgreement, Placement, PlacementStatus
-from guidance.verification.verdict import Check, PlacedCoverage, PlacedPair
+from guidance.verification.verdict import Check, PlacedPair
 from kinematics.frames import Transform
 
 PROTOCOL = named("pancreas-ire-default")
@@ -302,7 +303,7 @@ def test_clearance_touching_and_nominal() -> None:
 )
 def test_coverage_as_placed(tumour: float, margin: float, passed: list[bool]) -> None:
     """98 % of the tumour and 90 % of tumour + margin, each by itself, hard."""
-    coverage = PlacedCoverage(threshold_v_per_cm=500.0, tumour_percent=tumour, with_margin_percent=margin)
+    coverage = Coverage(threshold_v_per_cm=500.0, tumour_percent=tumour, with_margin_percent=margin, curve=())
     checks = rules.coverage_checks(coverage, PROTOCOL)
     assert [c.passed for c in checks] == passed
     assert [c.value for c in checks] == [tumour, margin]
@@ -363,7 +364,7 @@ def test_no_field_is_no_coverage() -> None:
 def test_a_limit_without_a_source_is_called_ours() -> None:
     """A protocol that names no source does not borrow another's."""
     bare = PROTOCOL.model_copy(update={"sources": {}})
-    coverage = PlacedCoverage(threshold_v_per_cm=500.0, tumour_percent=99.0, with_margin_percent=95.0)
+    coverage = Coverage(threshold_v_per_cm=500.0, tumour_percent=99.0, with_margin_percent=95.0, curve=())
     checks = [
         *rules.placement_checks(PLAN, placement("E1", "E2"), bare, PLAN.sha256()),
         *rules.array_checks(PLAN, bare),
