@@ -14,7 +14,9 @@ from rich.console import Console
 from console.tables import show_campaign, show_execution, show_plan, show_registration, show_verdict
 from guidance.planning.plan import Clearance, Plan, PlannedElectrode, PlanStatus
 from guidance.procedure.execution import Execution, NeedleExecution, NeedleStatus
-from guidance.verification.verdict import Check, ElectrodeErrors, PlacedElectrode, PlacedPair, Verdict
+from guidance.protocol import PANCREAS_IRE_DEFAULT
+from guidance.protocol_rules import Code, check_at, check_by
+from guidance.verification.verdict import ElectrodeErrors, PlacedElectrode, PlacedPair, Verdict
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
 from registration.fle import FleEstimate
@@ -61,8 +63,10 @@ def _verdict(passed: bool) -> Verdict:
     return Verdict(
         passed=passed,
         checks=(
-            Check(name="needles found", value=1.0, limit=1.0, unit="", passed=True),
-            Check(name="coverage of the tumour", value=91.0, limit=98.0, unit="%", passed=passed),
+            check_at(1.0, Code.NEEDLES_FOUND, 1.0),
+            check_by(PANCREAS_IRE_DEFAULT, Code.SPACING_IDEAL_MIN, 14.25, "E1–E2"),
+            check_by(PANCREAS_IRE_DEFAULT, Code.ANGLE_WARN, 6.5, "E1–E2"),
+            check_by(PANCREAS_IRE_DEFAULT, Code.COVERAGE_TUMOUR_MIN, 99.0 if passed else 91.0),
         ),
         pairs=(
             PlacedPair(a="E1", b="E2", planned_spacing_mm=17.0, spacing_mm=21.4, spacing_error_mm=4.4, angle_deg=1.0,
@@ -92,7 +96,17 @@ def test_a_verdict_shows_measured_and_true_and_what_is_broken(plan: Plan) -> Non
     text = _text(show_verdict, _verdict(False), plan)
     for figure in ("1.7 (1.8)", "+4.4", "not fired", "coverage of the tumour", "FAIL", "1 of 2", "1.25 mm at 100 mm"):
         assert figure in text, figure
+    for figure in (
+        "COVERAGE_TUMOUR_MIN",
+        "91.00 %",
+        "default of this project",
+        "ANGLE_WARN",
+        "warning",
+        "no consensus",
+    ):
+        assert figure in text, figure
     assert "needles found" not in text
+    assert "SPACING_IDEAL_MIN" not in text  # judges nothing: it stands in the report
     assert "[re-insert] E1" in text
     assert "not a medical device" in text
     assert "VERDICT: PASS" in _text(show_verdict, _verdict(True), plan)

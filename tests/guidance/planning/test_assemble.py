@@ -80,7 +80,7 @@ def test_a_plan_warns_of_relative_contraindications_and_states_its_pulses(search
     """Each is a reason of the plan in so many words; the pulses are the protocol's."""
     array = scored(search)
     plan = search.assembly.plan(array, (), Reach((), (), ()), RESULT, [])
-    assert [r.split(" (")[0] for r in plan.reasons[:2]] == ["atrial fibrillation", "liver failure"]
+    assert [r.split(" (")[0] for r in plan.reasons[:2]] == ["atrial fibrillation: yes", "liver failure: yes"]
     assert all("relative contraindication" in r for r in plan.reasons[:2])
     assert plan.pulses == PulseTrain(length_us=80.0, test_pulses=12, pulses=95)
 
@@ -113,7 +113,7 @@ def test_an_array_that_leaves_the_labels_is_refused(search: _Search) -> None:
 
 def test_arrays_have_as_many_electrodes_as_the_protocol_allows(search: _Search) -> None:
     """With at least four asked for, nothing else is left, and what was cut is counted."""
-    four = Protocol(**{**PROTOCOL.model_dump(), "electrodes_min": 4})
+    four = Protocol(**{**PROTOCOL.model_dump(), "electrodes_min": 4, "electrodes_ideal_min": 4})
     other = searching(search.case, four)
     found = other._candidates(SimpleNamespace(pitch_mm=3.0, open_mm=0.2, slack_mm=0.4))  # type: ignore[arg-type]
     assert {len(c.lateral_mm) for c in found} <= {4}

@@ -51,7 +51,7 @@ def test_an_electrode_without_an_allowed_exposure_is_refused(box_case: Case) -> 
 def test_absolute_contraindications_refuse_and_relative_ones_do_not(box_case: Case, answer: str, refused: bool) -> None:
     """An absolute one is the reason; a relative one is none (the plan carries it as a warning)."""
     said = reasons(box_case, **{answer: True})
-    assert len(said) == refused and all(r.startswith("not eligible: severe ascites") for r in said)
+    assert len(said) == refused and all(r.startswith("severe ascites: yes (absolute") for r in said)
 
 
 def test_what_was_cut_at_the_labels_end_is_said() -> None:

@@ -136,10 +136,10 @@ BROKEN: dict[str, tuple[Callable[[Scene], Scene], str]] = {
         lambda s: s.with_suite(device=ElectrodeDevice(name="250 mm needle", usable_length_mm=250.0)),
         "the plan is for 19 G electrode, 150 mm, the suite has 250 mm needle",
     ),
-    "no ECG": (lambda s: s.with_answers(ecg_synchronisation=False), "not synchronised to the ECG"),
+    "no ECG": (lambda s: s.with_answers(ecg_synchronisation=False), "pulses synchronised to the ECG: no (R wave"),
     "awake": (
         lambda s: s.with_answers(anaesthesia_with_muscle_blockade=False),
-        "no anaesthesia with muscle blockade",
+        "general anaesthesia with muscle blockade: no (NICE IPG579 §3.3) [INTERLOCK_ANAESTHESIA]",
     ),
     "reference lost": (
         lambda s: s._replace(watched=Watched(WatchState.MISSING, ("the body 'arm' is not seen",))),

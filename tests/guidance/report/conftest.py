@@ -18,11 +18,12 @@ from guidance.planning.plan import (
     PlanStatus,
 )
 from guidance.procedure.execution import Execution, GateEvent, NeedleExecution, NeedleStatus
+from guidance.protocol import PANCREAS_IRE_DEFAULT as PROTOCOL
+from guidance.protocol_rules import Code, check_at, check_by
 from guidance.report.arm_shape import ArmShape
 from guidance.report.inputs import ReportInputs
 from guidance.verification.placement import FoundNeedle, ImageAgreement, Placement, PlacementStatus
 from guidance.verification.verdict import (
-    Check,
     ElectrodeErrors,
     PlacedCoverage,
     PlacedElectrode,
@@ -141,9 +142,10 @@ def _verdict(plan: Plan, placement: Placement, budget: ErrorBudget) -> Verdict:
     return Verdict(
         passed=False,
         checks=(
-            Check(name="needles found", value=2.0, limit=2.0, unit="", passed=True),
-            Check(name="angle E1–E2, flag", value=6.0, limit=5.0, unit="°", passed=False, severity="warn"),
-            Check(name="coverage of the tumour", value=93.2, limit=98.0, unit="%", passed=False, source="ours"),
+            check_at(2.0, Code.NEEDLES_FOUND, 2.0),
+            check_by(PROTOCOL, Code.SPACING_IDEAL_MIN, 14.2, "E1–E2"),
+            check_by(PROTOCOL, Code.ANGLE_WARN, 6.0, "E1–E2"),
+            check_by(PROTOCOL, Code.COVERAGE_TUMOUR_MIN, 93.2),
         ),
         pairs=(
             PlacedPair(a="E1", b="E2", planned_spacing_mm=17.12, spacing_mm=18.31, spacing_error_mm=1.19, angle_deg=1.1,

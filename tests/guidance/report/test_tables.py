@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from guidance.case.case import ASSUMED_ELIGIBLE
 from guidance.planning.plan import Plan, PlanStatus
+from guidance.protocol_checks import eligibility_checks
 from guidance.report import records, tables
 from guidance.report.banner import banner
 from guidance.report.inputs import ReportInputs
@@ -41,16 +43,27 @@ def test_the_banner_says_where_a_run_ended(full_run: ReportInputs) -> None:
     assert {word: banner(inputs).word for word, inputs in cases.items()} == {word: word for word in cases}
     assert banner(cases["REFUSED"]).reasons == ("2.4 mm, limit 2 mm",)
     assert banner(cases["NO PLAN"]).reasons == ("no array clears the aorta",)
-    assert banner(run).reasons == ("coverage of the tumour: 93.20 %, limit 98 %",)
+    assert banner(run).reasons == (
+        "coverage of the tumour: 93.20 %, at least 98 % (default of this project) [COVERAGE_TUMOUR_MIN]",
+    )
+    assert banner(run).sentence == "1 of 2 deciding rules are broken. 1 warning."
     assert banner(_none_but(run, refusal=("too few fiducials: 2",))).reasons == ("too few fiducials: 2",)
 
 
 def test_broken_rules_come_first(full_run: ReportInputs) -> None:
-    """What decides and is broken, then warnings, then what is kept; colours go with them."""
+    """What decides and is broken, then warnings, then what is only shown, then what is kept; colours go with them."""
     assert full_run.verdict is not None
-    grid = tables.checks(full_run.verdict)
-    assert [row[0] for row in grid.rows] == ["FAIL", "warning", "pass"]
-    assert [flag for flag, _ in grid.lines()] == ["broken", "warned", ""]
+    answers = eligibility_checks(ASSUMED_ELIGIBLE.model_copy(update={"severe_ascites": True}))[3:5]
+    grid = tables.checks((*answers, *full_run.verdict.checks))
+    assert [row[0] for row in grid.rows] == ["FAIL", "FAIL", "warning", "beside", "pass", "pass"]
+    assert [flag for flag, _ in grid.lines()] == ["broken", "broken", "warned", "", "", ""]
+    rows = {row[-2]: row for row in grid.rows}
+    assert rows["CONTRA_SEVERE_ASCITES"][1:4] == ("severe ascites", "yes", "no")
+    assert rows["INTERLOCK_ECG"][2:4] == ("yes", "yes")
+    assert rows["ANGLE_WARN"][1:5] == ("angle E1–E2, flag", "6.00 °", "≤ 5 °", "warns")
+    assert rows["SPACING_IDEAL_MIN"][2:5] == ("14.20 mm", "≥ 15 mm", "is shown")
+    assert rows["COVERAGE_TUMOUR_MIN"][-1] == "default of this project"
+    assert rows["NEEDLES_FOUND"][3:5] == ("≥ 2", "decides")
 
 
 def test_coverage_is_of_the_protocols_own_margin(full_run: ReportInputs) -> None:

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from guidance.check import Check
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.protocol import named
+from guidance.protocol_checks import array_checks, coverage_checks
+from guidance.protocol_rules import Code, check_at
 from guidance.verification import rules
 from guidance.verification.placement import ImageAgreement, Placement, PlacementStatus
 from guidance.verification.replan import advise
-from guidance.verification.verdict import Check, PlacedCoverage, PlacedElectrode, PlacedPair
+from guidance.verification.verdict import PlacedCoverage, PlacedElectrode, PlacedPair
 from kinematics.frames import Transform
 
 PROTOCOL = named("pancreas-ire-default")
@@ -88,7 +91,7 @@ def advice(
     """Return the advice on what these rules say."""
     checks = (
         *(c for p in pairs for c in rules.pair_checks(p, PROTOCOL)),
-        *rules.coverage_checks(coverage, PROTOCOL),
+        *coverage_checks(coverage, PROTOCOL),
         *other,
     )
     return advise(seen or placement(), checks, pairs, electrodes, PROTOCOL)
@@ -226,9 +229,9 @@ def test_faults_of_the_measurement_have_their_own_remedy() -> None:
     unknown = rules.labels_check("E2", 4.0)
     (found_1,) = advice(other=(rules.labels_check("E1", 0.0), unknown))
     assert found_1.startswith("look at E2 in the check CT") and "not labelled" in found_1
-    (found_2,) = advice(other=tuple(rules.array_checks(PLAN, PROTOCOL)))  # a plan without an electrode
+    (found_2,) = advice(other=array_checks((), PROTOCOL))  # a plan without an electrode
     assert found_2.startswith("plan again: number of electrodes")
-    strays = rules.at_most("needles that no electrode explains", 1.0, 0.0, "", "")
+    strays = check_at(0.0, Code.NEEDLES_UNEXPLAINED, 1.0)
     (found_3,) = advice(other=(strays,))
     assert found_3.startswith("look at the check CT")
     assert advice(seen=placement(), other=placement_checks(placement())) == ()
