@@ -179,7 +179,7 @@ def test_a_pull_back_into_another_needle_is_refused(box_case: Case) -> None:
     ]
     error = refusal(box_case, lines)
     assert "touch or cross: E1 (withdrawn by 0 mm" in error.what and "E2 (withdrawn by 10 mm" in error.what
-    check(box_case, [lines[0], replace(lines[1], pull_back_mm=(0.0, 3.0))])
+    check(box_case, [lines[0], replace(lines[1], pull_back_mm=(0.0, 2.5))])
 
 
 def test_the_two_conductors_of_one_needle_do_not_touch_by_their_shaft(box_case: Case) -> None:
