@@ -24,6 +24,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = (
+    "guidance/check.py",
+    "guidance/protocol_checks.py",
+    "guidance/protocol_rules.py",
+    "guidance/ablation/array_check.py",
     "guidance/procedure/guard.py",
     "guidance/procedure/interlocks.py",
     "guidance/verification/rules.py",

@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from guidance.ablation.electrode import INSULATED_END_RADII, ElectrodeLine, conducting, conductor_ids
 from guidance.ablation.grid import TreatmentGrid
-from guidance.ablation.surrogate import field_passes
-from guidance.ablation.treatment import TreatmentResult, predict
+from guidance.ablation.surrogate import TargetPoints
+from guidance.ablation.treatment import TreatmentResult, predict, uniform_tissue
 from guidance.scene import BipolarNeedle, ElectrodeDevice
 from kinematics.arrays import FloatArray
 from tests.guidance.ablation import rings
@@ -23,6 +23,7 @@ PAIR = (*conductor_ids("E1"), NEEDLE.voltage_v)
 AXIS = np.array([0.42, 0.77, -0.48]) / np.linalg.norm([0.42, 0.77, -0.48])
 TIP = np.array([4.3, 9.1, -5.2])
 CELL_MM = 1.0
+UNIFORM = uniform_tissue(0.2)
 
 solved = lru_cache(rings.solve)
 
@@ -43,7 +44,7 @@ def around() -> TreatmentGrid:
 @pytest.fixture(scope="module")
 def predicted() -> TreatmentResult:
     """The needle, oblique to the cells."""
-    return predict(around(), conducting([needle()], NEEDLE), [PAIR], 500.0)
+    return predict(around(), conducting([needle()], NEEDLE), [PAIR], 500.0, UNIFORM)
 
 
 def rings_places(points: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -80,7 +81,7 @@ def test_conductors_without_their_shaft_draw_too_much() -> None:
     """Bare ends would draw 6 % more: the insulated shaft is felt, and the rings see it."""
     distal, proximal = conducting([needle()], NEEDLE)
     bare = [replace(distal, exposure_mm=7.0), replace(proximal, exposure_mm=7.0, tip_mm=TIP - 15.0 * AXIS)]
-    current = predict(around(), bare, [PAIR], 500.0).currents_a[0]
+    current = predict(around(), bare, [PAIR], 500.0, UNIFORM).currents_a[0]
     assert 1.05 < current / solved().current_a < 1.08
 
 
@@ -105,8 +106,8 @@ def test_the_lesion_reaches_as_far_as_on_the_rings() -> None:
     lines = conducting([needle(axis=np.array([0.0, 0.0, 1.0]), tip=np.zeros(3))], NEEDLE)
     radius = np.arange(1.0, 12.0, 0.01)
     for height in (3.5, 11.0, 18.5):
-        points = np.stack([radius, 0.0 * radius, np.full_like(radius, -height)]).astype(np.float32)
-        reach = radius[field_passes(points, np.zeros(3), lines, [PAIR], 500.0) > 0].max()
+        beside = TargetPoints(*[np.stack([radius, 0.0 * radius, np.full_like(radius, -height)], axis=-1)] * 2)
+        reach = beside.places_ct_mm[beside.largest_v_per_cm(lines, [PAIR]) > 500.0, 0].max()
         true = radius[solved().at(radius, np.full_like(radius, height)) > 500.0].max()
         assert reach == pytest.approx(true, rel=0.02)
 
@@ -115,7 +116,7 @@ def test_the_lesion_reaches_as_far_as_on_the_rings() -> None:
 def test_needles_of_other_sizes_are_met_too(diameter: float, conductor: float, gap: float) -> None:
     """What an insulated end takes away is counted in radii, whatever the lengths: currents within 1 %."""
     device = BipolarNeedle(diameter_mm=diameter, conductor_mm=conductor, gap_mm=gap)
-    current = predict(around(), conducting([needle(device=device)], device), [PAIR], 500.0).currents_a[0]
+    current = predict(around(), conducting([needle(device=device)], device), [PAIR], 500.0, UNIFORM).currents_a[0]
     true = solved(radius_mm=0.5 * diameter, conductor_mm=conductor, gap_mm=gap).current_a
     assert current == pytest.approx(true, rel=0.01)
 
@@ -125,7 +126,7 @@ def test_the_field_moves_with_the_needle(predicted: TreatmentResult) -> None:
     turn = Rotation.from_rotvec([0.3, -0.2, 0.4]).as_matrix()
     shift, pivot = np.array([0.37, -0.21, 0.44]), TIP - 11.0 * AXIS
     moved = needle(axis=turn @ AXIS, tip=pivot + turn @ (TIP - pivot) + shift)
-    found = predict(around(), conducting([moved], NEEDLE), [PAIR], 500.0)
+    found = predict(around(), conducting([moved], NEEDLE), [PAIR], 500.0, UNIFORM)
     assert found.currents_a[0] == pytest.approx(predicted.currents_a[0], rel=1e-3)
     points = pivot + np.random.default_rng(4).uniform(-9.0, 9.0, (400, 3))
     radius, _ = rings_places(points)
@@ -140,7 +141,7 @@ def test_the_field_moves_with_the_needle(predicted: TreatmentResult) -> None:
 
 def test_pulls_make_the_lesion_longer_and_fill_its_waist(predicted: TreatmentResult) -> None:
     """Pulled by half the pitch the distal conductor lies in the gap: the waist goes, the upper end rises."""
-    pulled = predict(around(), conducting([needle(pulls=(0.0, 7.5))], NEEDLE), [PAIR], 500.0)
+    pulled = predict(around(), conducting([needle(pulls=(0.0, 7.5))], NEEDLE), [PAIR], 500.0, UNIFORM)
     assert pulled.currents_a[0] == pytest.approx(predicted.currents_a[0], rel=1e-3)
     grid = around()
     radius, height = rings_places(grid.points_ct_mm(grid.tumour).reshape(-1, 3))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from guidance.ablation.firings import predict
 from guidance.ablation.pulse_choice import SOLVES, refine_voltages
 from guidance.ablation.pulse_plan import PulsePlanStatus, PulseSettings, PulseStage
+from guidance.ablation.treatment import TreatmentField, uniform_tissue
 from guidance.protocol import PANCREAS_IRE_DEFAULT as PROTOCOL
 from guidance.protocol import Protocol
 from kinematics.errors import InvalidInputError
@@ -29,7 +29,8 @@ def protocol(**changes: Any) -> Protocol:
 def test_a_triangle_gets_the_least_voltages_that_a_solution_confirms() -> None:
     """The real field: two solutions, accepted, less overtreated than at 1500 V/cm, and every number its own."""
     lines = electrodes(polygon(3, 18.0))
-    solve, seen = counted(lambda pairs: predict(FINE, lines, pairs, 500.0))  # type: ignore[arg-type,return-value]
+    field = TreatmentField(FINE, lines, uniform_tissue(0.2))
+    solve, seen = counted(lambda pairs: field.solve(pairs, 500.0))  # type: ignore[arg-type,return-value]
     found = refine_voltages(solve, lines, FINE, PROTOCOL)
     plan = found.pulse_plan
     assert plan.status is PulsePlanStatus.OK and plan.solves == len(seen) <= SOLVES

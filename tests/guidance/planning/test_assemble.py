@@ -12,12 +12,16 @@ import pytest
 
 from guidance.ablation.coverage import Coverage
 from guidance.case.case import ASSUMED_ELIGIBLE, Case
+from guidance.check import Severity, not_kept
 from guidance.planning.arrays import Candidate
+from guidance.planning.infeasible import target_diameter_mm
 from guidance.planning.plan import PulseTrain
 from guidance.planning.reach import Reach
 from guidance.planning.scoring import Scored
 from guidance.planning.search import _Search
 from guidance.protocol import PANCREAS_IRE_DEFAULT, Protocol
+from guidance.protocol_checks import plan_checks
+from guidance.protocol_rules import Code, check_by
 from guidance.scene import SuiteDescription
 from registration.budget import ErrorBudget
 from sim.phantom import make_phantom
@@ -83,6 +87,39 @@ def test_a_plan_warns_of_relative_contraindications_and_states_its_pulses(search
     assert [r.split(" (")[0] for r in plan.reasons[:2]] == ["atrial fibrillation: yes", "liver failure: yes"]
     assert all("relative contraindication" in r for r in plan.reasons[:2])
     assert plan.pulses == PulseTrain(length_us=80.0, test_pulses=12, pulses=95)
+
+
+def test_a_plan_holds_every_check_and_warns_by_what_is_broken(search: _Search) -> None:
+    """The checks are those of the plan value itself; reasons are what warns, in the same sentences."""
+    plan = search.assembly.plan(scored(search), (), Reach((), (), ()), RESULT, [])
+    p95_mm = search.registration.tre_p95_mm.tumour
+    assert plan.checks == plan_checks(plan, search.case, target_diameter_mm(search.case), p95_mm, PROTOCOL)
+    assert plan.reasons == tuple(c.sentence for c in plan.checks if not c.passed and c.severity == "warn")
+    currents = {c.about[0]: c.value for c in plan.checks if c.code == "CURRENT_MAX"}
+    assert currents == {"E1–E2": 11.0, "E1–E3": 12.0, "E2–E3": 13.0}
+    # Made without electrodes: the rule that this breaks is in the plan.
+    assert {c.code for c in not_kept(plan.checks, Severity.HARD)} >= {"ELECTRODES_MIN", "EXPOSURE_MIN"}
+
+
+def test_an_array_whose_plan_breaks_a_rule_is_cut_and_the_next_one_tried(
+    search: _Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hard rule that nothing else had cut by cuts here, with its sentence; a warning does not."""
+    array = replace(scored(search), tumour_percent=100.0, margin_percent=100.0)
+    good = search.assembly.plan(array, (), Reach((), (), ()), RESULT, [])
+    bare = good.model_copy(update={"checks": ()})
+    broken = check_by(PROTOCOL, Code.ANGLE_MAX, 11.0, "E1–E2"), check_by(PROTOCOL, Code.ANGLE_WARN, 11.0, "E1–E2")
+    made = [bare.model_copy(update={"checks": broken}), bare.model_copy(update={"checks": broken[1:]})]
+    other = searching(search.case)
+    assembly = SimpleNamespace(
+        electrodes=lambda _scored: (), field=lambda _scored, _tell: RESULT, plan=lambda *_given: made.pop(0)
+    )
+    monkeypatch.setattr(other, "assembly", assembly)
+    monkeypatch.setattr(other, "arm", SimpleNamespace(order=lambda _e: SimpleNamespace(found=True)))
+    found = other._chosen([array, array])
+    assert found is not None and found.checks == broken[1:] and made == []
+    assert other.tally.counts["arrays_cut_protocol"] == 1
+    assert other.tally.nearest["arrays_cut_protocol"].startswith("angle E1–E2: 11.00 °, at most 10 ° (no consensus")
 
 
 def test_an_array_that_leaves_the_labels_is_refused(search: _Search) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from guidance.case.case import ASSUMED_ELIGIBLE, Case
-from guidance.planning.infeasible import Tally, reasons_before_search
+from guidance.planning.infeasible import Tally, reasons_before_search, target_diameter_mm
 from guidance.protocol import PANCREAS_IRE_DEFAULT, Protocol
 from guidance.scene import ElectrodeDevice, SuiteDescription
 from tests.guidance.planning.test_risk import BUDGET, TURNED, registration
@@ -52,6 +53,40 @@ def test_absolute_contraindications_refuse_and_relative_ones_do_not(box_case: Ca
     """An absolute one is the reason; a relative one is none (the plan carries it as a warning)."""
     said = reasons(box_case, **{answer: True})
     assert len(said) == refused and all(r.startswith("severe ascites: yes (absolute") for r in said)
+
+
+def test_a_tumour_beyond_the_limit_is_refused_by_its_code(box_case: Case) -> None:
+    """A hundredth of a millimetre over it the sentence names value, limit, source and code; at the limit it passes."""
+    width = target_diameter_mm(box_case)
+    # 7 × 6 × 5 voxels of 2 × 2 × 3 mm: the diagonal of the box, to the nearest of 400 directions.
+    assert width == pytest.approx(np.linalg.norm([14.0, 12.0, 15.0]), rel=0.01)
+    tight = {"tumour_diameter_ideal_mm": 10.0, "tumour_diameter_warn_mm": 20.0}
+    small = Protocol(**{**PANCREAS_IRE_DEFAULT.model_dump(), **tight, "tumour_diameter_max_mm": width - 0.01})
+    (said,) = reasons(box_case, protocol=small)
+    assert said.startswith(f"diameter of the tumour: {width:.2f} mm, at most {width - 0.01:g} mm (WJG 2023")
+    assert said.endswith("[TUMOUR_DIAMETER_MAX]")
+    exact = Protocol(**{**PANCREAS_IRE_DEFAULT.model_dump(), **tight, "tumour_diameter_max_mm": width})
+    assert reasons(box_case, protocol=exact) == ()
+
+
+def test_a_margin_below_the_least_is_refused(box_case: Case) -> None:
+    """A protocol that treats 4.9 mm round the tumour is no protocol of this table."""
+    thin = Protocol(**{**PANCREAS_IRE_DEFAULT.model_dump(), "margin_mm": 4.9})
+    (said,) = reasons(box_case, protocol=thin)
+    assert said.startswith("margin round the tumour: 4.90 mm, at least 5 mm") and "[MARGIN_MIN]" in said
+
+
+def test_a_registration_is_held_to_the_protocol_of_the_case(box_case: Case) -> None:
+    """Accepted under another limit, it is refused here; not accepted, its own reasons say why, once."""
+    accepted = registration(TURNED, BUDGET)
+    predicted = accepted.tre_p95_mm.tumour
+    limit = {"registration_p95_ideal_mm": 0.1, "registration_p95_max_mm": predicted - 0.001}
+    strict = Protocol(**{**PANCREAS_IRE_DEFAULT.model_dump(), **limit})
+    (said,) = reasons_before_search(box_case, accepted, SuiteDescription(), strict)
+    assert "[REGISTRATION_P95_MAX]" in said and f"{predicted:.2f} mm" in said
+    refused = accepted.model_copy(update={"accepted": False, "reasons": ("tumour too far off",)})
+    (said,) = reasons_before_search(box_case, refused, SuiteDescription(), strict)
+    assert said == "the registration was not accepted: tumour too far off"
 
 
 def test_what_was_cut_at_the_labels_end_is_said() -> None:

@@ -20,6 +20,9 @@ from guidance.procedure.steps import (
     line_time_s,
     needle_steps,
 )
+from guidance.protocol import PANCREAS_IRE_DEFAULT
+from guidance.protocol_checks import eligibility_checks
+from guidance.protocol_rules import Code, check_by
 from guidance.scene import BreathingGate, ElectrodeDevice, MotionLimits, SuiteDescription
 from kinematics.frames import Transform
 from kinematics.timing import time_line
@@ -171,6 +174,23 @@ def test_one_broken_rule_is_one_reason(scene: Scene, name: str) -> None:
     change, expected = BROKEN[name]
     (reason,) = change(scene).reasons()
     assert expected in reason
+
+
+@pytest.mark.parametrize(("name", "code"), [("severe_ascites", "CONTRA_SEVERE_ASCITES"), ("liver_failure", None)])
+def test_absolute_contraindications_stop_what_would_move(scene: Scene, name: str, code: str | None) -> None:
+    """Whatever a plan says, an absolute one refuses here too, once; a relative one does not."""
+    sick = scene.with_answers(**{name: True})
+    checks = eligibility_checks(sick.case.description.eligibility)
+    for plan_says in ((), checks):
+        said = sick.with_plan(checks=plan_says).reasons()
+        assert [r.split("[")[-1] for r in said] == ([] if code is None else [f"{code}]"])
+
+
+def test_a_plan_that_breaks_a_rule_does_not_move(scene: Scene) -> None:
+    """A hard check that the plan itself holds as broken refuses, in its own sentence; a flag does not."""
+    over, flag = (check_by(PANCREAS_IRE_DEFAULT, c, 10.5, "E1–E2") for c in (Code.ANGLE_MAX, Code.ANGLE_WARN))
+    assert scene.with_plan(checks=(flag,)).reasons() == ()
+    assert scene.with_plan(checks=(flag, over)).reasons() == (over.sentence,)
 
 
 def test_every_broken_rule_is_named_in_order(scene: Scene) -> None:

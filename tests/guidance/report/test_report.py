@@ -65,8 +65,8 @@ def test_the_case_section_says_who_may_be_treated(page: str, full_run: ReportInp
     case = full_run.case
     other = replace(case, description=case.description.model_copy(update={"eligibility": said}))
     changed = render(replace(full_run, case=other), arm)
-    assert "Warning: metal in the zone (relative contraindication" in changed
-    assert "Refused: severe ascites (absolute contraindication" in changed
+    assert "Warning: metal in the zone: yes (relative contraindication" in changed
+    assert "Refused: severe ascites: yes (absolute contraindication" in changed
     assert "<td>metal in zone</td><td>yes</td>" in changed
     assert "nothing stands against the treatment" not in changed
 

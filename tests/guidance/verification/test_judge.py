@@ -365,7 +365,7 @@ def test_a_pair_too_far_apart_is_not_fired(scene: tuple[Case, Plan], field: Fiel
     assert field.asked is not None
     assert [(a, b) for a, b, _ in field.asked[0][1]] == [("E2", "E3")]
     assert field.asked[0][0] == ["E1", "E2", "E3"]  # it floats, and is still there
-    currents = [c for c in verdict.checks if c.name.startswith("current")]
+    currents = [c for c in verdict.checks if c.code == "CURRENT_MAX"]
     assert [(c.name, c.value) for c in currents] == [("current E2–E3", 10.0)]
 
 
@@ -431,25 +431,7 @@ def test_every_check_is_true_to_its_numbers(scene: tuple[Case, Plan], good: Verd
     assert not worse.passed
 
     def holds(check: Check) -> bool:
-        up, down = check.value >= check.limit, check.value <= check.limit
-        most = (
-            "longest",
-            "pull-back",
-            "angle",
-            "depth mismatch",
-            "spacing error",
-            "current",
-            "registration",
-            "image",
-            "needles that",
-        )
-        upper = (
-            check.name.startswith(most)
-            or "leaves what" in check.name
-            or check.name.endswith(", most")
-            or "(longer" in check.name
-        )
-        upper |= check.name.startswith("voltage E")
-        return check.passed is (down if upper else up)
+        senses = {"at least": check.value >= check.limit, "at most": check.value <= check.limit}
+        return check.passed is {**senses, "exactly": check.value == check.limit}[check.sense]
 
     assert all(holds(c) for c in (*good.checks, *worse.checks))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from guidance.ablation.coverage import Coverage
+from guidance.check import Check, Severity
 from guidance.planning.plan import Clearance, Plan, PlannedElectrode, PlanStatus
 from guidance.protocol import named
 from guidance.verification import rules
 from guidance.verification.clearance import ShaftClearance
 from guidance.verification.placement import FoundNeedle, ImageAgreement, Placement, PlacementStatus
-from guidance.verification.verdict import Check, PlacedPair
+from guidance.verification.verdict import PlacedPair
 from kinematics.frames import Transform
 
 PROTOCOL = named("pancreas-ire-default")
@@ -98,30 +98,6 @@ def failed(seen: Placement) -> list[str]:
     return [c.name for c in rules.placement_checks(PLAN, seen, PROTOCOL, PLAN.sha256()) if not c.passed]
 
 
-@pytest.mark.parametrize(("value", "least", "most"), [(1.0, False, True), (2.0, True, True), (3.0, True, False)])
-def test_the_limit_itself_passes(value: float, least: bool, most: bool) -> None:
-    """`at_least` and `at_most` include the limit, and carry what they were given."""
-    low = rules.at_least("a", value, 2.0, "mm", "book")
-    high = rules.at_most("b", value, 2.0, "V", "paper", "warn")
-    assert (low.passed, high.passed) == (least, most)
-    assert (low.name, low.value, low.limit, low.unit, low.source, low.severity) == (
-        "a",
-        value,
-        2.0,
-        "mm",
-        "book",
-        "hard",
-    )
-    assert (high.name, high.value, high.limit, high.unit, high.source, high.severity) == (
-        "b",
-        value,
-        2.0,
-        "V",
-        "paper",
-        "warn",
-    )
-
-
 def test_a_good_placement_passes_every_rule() -> None:
     """Two needles of two, the approved plan, the scans registered, each measurement trusted."""
     checks = rules.placement_checks(PLAN, placement("E1", "E2"), PROTOCOL, PLAN.sha256())
@@ -187,16 +163,17 @@ def pair(**changes: float) -> PlacedPair:
     return PlacedPair(a="E1", b="E2", **{**values, **changes})
 
 
-def pair_failures(**changes: float) -> set[tuple[str, str]]:
-    """Return names (without the pair's) and severities of what fails."""
+def pair_failures(**changes: float) -> set[str]:
+    """Return the codes of what fails, but for what is only shown."""
     checks = rules.pair_checks(pair(**changes), PROTOCOL)
-    return {(c.name.replace(" E1–E2", ""), c.severity) for c in checks if not c.passed}
+    assert all(c.about == ("E1–E2",) for c in checks)
+    return {c.code for c in checks if not c.passed and c.severity is not Severity.SHOWN}
 
 
 def test_a_good_pair_passes_every_rule() -> None:
-    """Eleven checks, each with a unit and the protocol's source."""
+    """Eighteen checks, each with a unit and the protocol's source; ideals judge nothing."""
     checks = by_name(rules.pair_checks(pair(), PROTOCOL))
-    assert len(checks) == 11
+    assert len(checks) == 18
     assert all(c.passed and c.unit for c in checks.values())
     assert all("E1–E2" in name for name in checks)
     sources = {
@@ -204,7 +181,8 @@ def test_a_good_pair_passes_every_rule() -> None:
         "spacing error E1–E2": "spacing_error_max_mm",
         "angle E1–E2": "angle_max_deg",
         "depth mismatch E1–E2": "depth_mismatch_max_mm",
-        "voltage per distance E1–E2": "voltage_per_distance_v_per_cm",
+        "voltage per distance E1–E2": "voltage_per_distance_min_v_per_cm",
+        "voltage per distance E1–E2, ideal": "voltage_per_distance_v_per_cm",
         "voltage E1–E2": "voltage_max_v",
     }
     for name, key in sources.items():
@@ -212,63 +190,82 @@ def test_a_good_pair_passes_every_rule() -> None:
     assert checks["voltage per distance E1–E2"].value == pytest.approx(1500.0)
     assert checks["voltage per distance E1–E2, most"].limit == 1700.0
     assert checks["voltage E1–E2"].value == 2700.0
+    severities = {c.code: c.severity for c in checks.values()}
+    assert {code for code, s in severities.items() if s == "shown"} == {
+        "SPACING_IDEAL_MIN",
+        "SPACING_ERROR_IDEAL",
+        "ANGLE_IDEAL",
+        "DEPTH_MISMATCH_IDEAL",
+        "VOLTAGE_PER_DISTANCE_IDEAL",
+        "VOLTAGE_IDEAL_MIN",
+    }
 
 
-FLAG = "warn"
+LONG = "SPACING_MAX_AS_PLACED"
 LIMITS = [
     ({"spacing_mm": 10.0, "voltage_v": 1500.0}, set()),
-    ({"spacing_mm": 10.0 - EPS, "voltage_v": 1500.0}, {("spacing", "hard")}),
+    ({"spacing_mm": 10.0 - EPS, "voltage_v": 1500.0}, {"SPACING_MIN"}),
     ({"spacing_mm": 20.0, "voltage_v": 3000.0}, set()),
-    ({"spacing_mm": 20.0 + EPS, "voltage_v": 3000.0}, {("spacing (longer: capped or not fired)", FLAG)}),
+    ({"spacing_mm": 20.0 + EPS, "voltage_v": 3000.0}, {LONG}),
     ({"spacing_error_mm": 3.0}, set()),
-    ({"spacing_error_mm": -3.0 - EPS}, {("spacing error, flag", FLAG)}),
-    ({"spacing_error_mm": 5.0}, {("spacing error, flag", FLAG)}),
-    ({"spacing_error_mm": 5.0 + EPS}, {("spacing error, flag", FLAG), ("spacing error", "hard")}),
-    ({"spacing_error_mm": -5.0 - EPS}, {("spacing error, flag", FLAG), ("spacing error", "hard")}),
+    ({"spacing_error_mm": -3.0 - EPS}, {"SPACING_ERROR_WARN"}),
+    ({"spacing_error_mm": 5.0}, {"SPACING_ERROR_WARN"}),
+    ({"spacing_error_mm": 5.0 + EPS}, {"SPACING_ERROR_WARN", "SPACING_ERROR_MAX"}),
+    ({"spacing_error_mm": -5.0 - EPS}, {"SPACING_ERROR_WARN", "SPACING_ERROR_MAX"}),
     ({"angle_deg": 5.0}, set()),
-    ({"angle_deg": 5.0 + EPS}, {("angle, flag", FLAG)}),
-    ({"angle_deg": 10.0}, {("angle, flag", FLAG)}),
-    ({"angle_deg": 10.0 + EPS}, {("angle, flag", FLAG), ("angle", "hard")}),
+    ({"angle_deg": 5.0 + EPS}, {"ANGLE_WARN"}),
+    ({"angle_deg": 10.0}, {"ANGLE_WARN"}),
+    ({"angle_deg": 10.0 + EPS}, {"ANGLE_WARN", "ANGLE_MAX"}),
     ({"depth_mismatch_mm": 5.0}, set()),
-    ({"depth_mismatch_mm": 5.0 + EPS}, {("depth mismatch, flag", FLAG)}),
-    ({"depth_mismatch_mm": 10.0}, {("depth mismatch, flag", FLAG)}),
-    ({"depth_mismatch_mm": 10.0 + EPS}, {("depth mismatch, flag", FLAG), ("depth mismatch", "hard")}),
+    ({"depth_mismatch_mm": 5.0 + EPS}, {"DEPTH_MISMATCH_WARN"}),
+    ({"depth_mismatch_mm": 10.0}, {"DEPTH_MISMATCH_WARN"}),
+    ({"depth_mismatch_mm": 10.0 + EPS}, {"DEPTH_MISMATCH_WARN", "DEPTH_MISMATCH_MAX"}),
     ({"voltage_v": 1800.0}, set()),
-    ({"voltage_v": 1800.0 - 1e-6}, {("voltage per distance", "hard")}),
-    ({"voltage_v": 3060.0}, {("voltage", "hard")}),
-    ({"voltage_v": 3060.0 + 1e-6}, {("voltage per distance, most", "hard"), ("voltage", "hard")}),
+    ({"voltage_v": 1800.0 - 2e-6}, {"VOLTAGE_PER_DISTANCE_MIN"}),
+    ({"voltage_v": 3060.0}, {"VOLTAGE_MAX"}),
+    ({"voltage_v": 3060.0 + 2e-6}, {"VOLTAGE_PER_DISTANCE_MAX", "VOLTAGE_MAX"}),
     ({"voltage_v": 3000.0}, set()),
-    ({"spacing_mm": 19.0, "voltage_v": 3000.0 + 1e-6}, {("voltage", "hard")}),
-    ({"spacing_mm": 31.0, "voltage_v": 0.0}, {("spacing (longer: capped or not fired)", FLAG), ("not fired", FLAG)}),
+    ({"spacing_mm": 19.0, "voltage_v": 3000.0 + 1e-6}, {"VOLTAGE_MAX"}),
+    ({"spacing_mm": 4.0, "voltage_v": 500.0}, {"SPACING_MIN"}),
+    ({"spacing_mm": 4.0, "voltage_v": 500.0 - EPS}, {"SPACING_MIN", "VOLTAGE_MIN"}),
+    ({"spacing_mm": 31.0, "voltage_v": 0.0}, {LONG, "NOT_FIRED_AS_PLACED"}),
 ]
 
 
 @pytest.mark.parametrize(("changes", "expected"), LIMITS)
-def test_each_limit_of_a_pair(changes: dict[str, float], expected: set[tuple[str, str]]) -> None:
-    """At the limit a pair passes, beyond it the rule of that name fails, and no other."""
-    found = {("not fired" if "not fired)" in n and "voltage" in n else n, s) for n, s in pair_failures(**changes)}
-    assert found == expected
+def test_each_limit_of_a_pair(changes: dict[str, float], expected: set[str]) -> None:
+    """At the limit a pair passes, beyond it the rule of that code fails, and no other."""
+    assert pair_failures(**changes) == expected
+
+
+def test_a_pair_that_came_out_long_only_warns() -> None:
+    """It is capped or not fired, and the coverage decides."""
+    checks = {c.code: c for c in rules.pair_checks(pair(spacing_mm=24.0, voltage_v=3000.0), PROTOCOL)}
+    assert (checks[LONG].severity, checks[LONG].limit, checks[LONG].passed) == ("warn", 20.0, False)
+    assert checks[LONG].source == PROTOCOL.sources["spacing_max_mm"]
 
 
 def test_a_pair_that_is_not_fired_has_no_voltage_to_judge() -> None:
     """It is warned of with the field that the generator could give, and its voltage is not called too low."""
     checks = by_name(rules.pair_checks(pair(spacing_mm=40.0, voltage_v=0.0), PROTOCOL))
     assert "voltage E1–E2" not in checks
-    assert len(checks) == 9
+    assert len(checks) == 13
     (check,) = (c for n, c in checks.items() if n.startswith("voltage per distance"))
-    assert (check.severity, check.unit, check.limit) == ("warn", "V/cm", 1000.0)
+    assert (check.code, check.severity, check.unit, check.limit) == ("NOT_FIRED_AS_PLACED", "warn", "V/cm", 1000.0)
     assert check.value == pytest.approx(750.0)
     assert check.source == PROTOCOL.sources["voltage_per_distance_min_v_per_cm"]
 
 
-@pytest.mark.parametrize(("current_a", "passed"), [(50.0, True), (50.0 + EPS, False)])
-def test_current_of_a_fired_pair(current_a: float, passed: bool) -> None:
-    """50 A and no more; a pair without a current was not fired and has no check."""
+def test_only_a_fired_pair_has_a_current() -> None:
+    """Three checks of its own current, by the protocol; a pair without a current was not fired and has no check."""
     other = pair().model_copy(update={"b": "E3"})
-    (check,) = rules.current_checks((pair(), other), {("E1", "E2"): current_a}, PROTOCOL)
-    assert (check.name, check.value, check.passed, check.unit) == ("current E1–E2", current_a, passed, "A")
-    assert check.severity == "hard"
-    assert check.source == PROTOCOL.sources["current_max_a"]
+    checks = rules.fired_checks((pair(), other), {("E1", "E2"): 50.0 + EPS}, PROTOCOL)
+    assert [(c.code, c.about, c.value) for c in checks] == [
+        (code, ("E1–E2",), 50.0 + EPS) for code in ("CURRENT_MAX", "CURRENT_IDEAL_MIN", "CURRENT_IDEAL_MAX")
+    ]
+    assert [c.passed for c in checks] == [False, True, False]
+    (kept, *_) = rules.fired_checks((pair(),), {("E1", "E2"): 50.0}, PROTOCOL)
+    assert kept.passed and kept.severity == "hard" and kept.source == PROTOCOL.sources["current_max_a"]
 
 
 def test_clearance_touching_and_nominal() -> None:
@@ -280,7 +277,8 @@ def test_clearance_touching_and_nominal() -> None:
         ShaftClearance("duct", 2.0 - EPS, 2.0),
         ShaftClearance("spleen", 2.0, 2.0),
     )
-    checks = by_name(rules.clearance_checks("E2", found))
+    checks = by_name(rules.clearance_checks("E2", found, PROTOCOL))
+    assert checks.pop("E2 clear of aorta, ideal").severity == "shown"
     states = {n.removeprefix("E2 "): (c.passed, c.severity, c.limit) for n, c in checks.items()}
     assert states == {
         "touches no aorta": (False, "hard", 0.0),
@@ -290,87 +288,20 @@ def test_clearance_touching_and_nominal() -> None:
         "clear of vein": (False, "warn", 2.0),
         "clear of duct": (False, "warn", 2.0),
     }
-    assert all(c.unit == "mm" and c.source == OURS for c in checks.values())
-    good = by_name(rules.clearance_checks("E1", found[4:]))
-    assert {n: c.passed for n, c in good.items()} == {"E1 touches no spleen": True, "E1 clear of spleen": True}
+    assert all(c.unit == "mm" and OURS in c.source for c in checks.values())
+    good = by_name(rules.clearance_checks("E1", found[4:], PROTOCOL))
+    assert {n: c.passed for n, c in good.items()} == {
+        "E1 touches no spleen": True,
+        "E1 clear of spleen": True,
+        "E1 clear of spleen, ideal": False,
+    }
     assert good["E1 touches no spleen"].value == 2.0
-    assert rules.clearance_checks("E1", ()) == []
-
-
-@pytest.mark.parametrize(
-    ("tumour", "margin", "passed"),
-    [(98.0, 90.0, [True, True]), (98.0 - EPS, 90.0, [False, True]), (98.0, 90.0 - EPS, [True, False])],
-)
-def test_coverage_as_placed(tumour: float, margin: float, passed: list[bool]) -> None:
-    """98 % of the tumour and 90 % of tumour + margin, each by itself, hard."""
-    coverage = Coverage(threshold_v_per_cm=500.0, tumour_percent=tumour, with_margin_percent=margin, curve=())
-    checks = rules.coverage_checks(coverage, PROTOCOL)
-    assert [c.passed for c in checks] == passed
-    assert [c.value for c in checks] == [tumour, margin]
-    assert [(c.severity, c.unit) for c in checks] == [("hard", "%")] * 2
-    assert [c.name for c in checks] == ["coverage of the tumour", "coverage of tumour + margin"]
-
-
-def array(count: int = 3, exposure_mm: float = 20.0, pull_back_mm: tuple[float, ...] = (0.0, 15.0)) -> Plan:
-    """Return a plan of equal electrodes."""
-    one = electrode("E").model_copy(update={"exposure_mm": exposure_mm, "pull_back_mm": pull_back_mm})
-    return PLAN.model_copy(
-        update={"electrodes": tuple(one.model_copy(update={"id": f"E{n + 1}"}) for n in range(count))}
-    )
-
-
-@pytest.mark.parametrize(
-    ("plan", "broken"),
-    [
-        (array(), []),
-        (array(1, 15.0, (0.0,)), ["electrodes"]),
-        (array(2), []),
-        (array(6), []),
-        (array(7), ["electrodes, most"]),
-        (array(2, 5.0, (0.0,)), []),
-        (array(2, 5.0 - EPS, (0.0,)), ["shortest exposure"]),
-        (array(2, 20.0 + EPS), ["longest exposure, in the pancreas"]),
-        (array(2, 40.0 + EPS), ["longest exposure", "longest exposure, in the pancreas"]),
-        (array(2, 15.0, (0.0, 10.0, 20.0)), []),
-        (array(1, 15.0, (0.0, 10.5)), ["electrodes", "pull-back step E1, overlap"]),
-        (array(2, 15.0, (0.0, 15.0)), ["pull-back step E1, overlap", "pull-back step E2, overlap"]),
-        (array(1, 15.0, (25.5, 0.0, 10.0)), ["electrodes", "pull-back step E1", "pull-back step E1, overlap"]),
-        (array(1, 15.0, (16.0,)), ["electrodes", "pull-back step E1", "pull-back step E1, overlap"]),
-        (array(1, 5.0, (0.0, 0.5)), ["electrodes", "pull-back step E1, overlap"]),
-        (array(0), ["electrodes", "shortest exposure"]),
-    ],
-)
-def test_array_at_its_limits(plan: Plan, broken: list[str]) -> None:
-    """Number, exposures and steps pass at the limit itself; only a thin overlap warns instead of failing."""
-    checks = by_name(rules.array_checks(plan, PROTOCOL))
-    assert [n for n, c in checks.items() if not c.passed] == broken
-    for name, check in checks.items():
-        assert check.severity == ("warn" if name.endswith("overlap") else "hard")
-        assert check.source in PROTOCOL.sources.values()
+    assert {c.code for c in good.values()} == {"TOUCHES_NOTHING", "CLEARANCE_MIN_AS_PLACED", "CLEARANCE_IDEAL"}
+    assert all(c.about == ("E1", "spleen") for c in good.values())
+    assert rules.clearance_checks("E1", (), PROTOCOL) == []
 
 
 def test_a_shaft_may_not_leave_the_labels_at_all() -> None:
     """0 passes, the least beyond fails, hard."""
     inside, beyond = rules.labels_check("E1", 0.0), rules.labels_check("E1", EPS)
     assert (inside.passed, beyond.passed, inside.severity, inside.unit) == (True, False, "hard", "mm")
-
-
-def test_no_field_is_no_coverage() -> None:
-    """Nothing computed covers nothing: both fail."""
-    checks = rules.coverage_checks(None, PROTOCOL)
-    assert [(c.value, c.passed) for c in checks] == [(0.0, False)] * 2
-
-
-def test_a_limit_without_a_source_is_called_ours() -> None:
-    """A protocol that names no source does not borrow another's."""
-    bare = PROTOCOL.model_copy(update={"sources": {}})
-    coverage = Coverage(threshold_v_per_cm=500.0, tumour_percent=99.0, with_margin_percent=95.0, curve=())
-    checks = [
-        *rules.placement_checks(PLAN, placement("E1", "E2"), bare, PLAN.sha256()),
-        *rules.array_checks(PLAN, bare),
-        *rules.pair_checks(pair(), bare),
-        *rules.pair_checks(pair(spacing_mm=40.0, voltage_v=0.0), bare),
-        *rules.current_checks((pair(),), {("E1", "E2"): 12.0}, bare),
-        *rules.coverage_checks(coverage, bare),
-    ]
-    assert {c.source for c in checks} == {OURS}
