@@ -29,6 +29,8 @@ GRID_SHARPENS = 0.1
 over directions (1/12 for lines along a diagonal of the cells to 1/8 along an edge). Blobs are laid down wider by it."""
 REACH = 4.5
 """Beyond this many standard deviations a blob acts as its charge."""
+FIELD_REACH = 6.0
+"""So many standard deviations round a line its blobs' central differences are replaced by its own field."""
 EDGE_CELLS = math.ceil(REACH * BLOB_CELLS) + 3
 """A line keeps this far from the end of the grid: its blobs must find their cells."""
 PER_SEGMENT = 4
@@ -331,7 +333,7 @@ def _entries(
     differences of their potential make it. Segment and blobs are given in stretched space, where σ is even; cells are
     stretched to meet them, and the field is taken back.
     """
-    reach = REACH * sd
+    reach = FIELD_REACH * sd
     back = np.linalg.inv(stretch)
     low, high = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64)
     one, two = back @ (start + first * axis), back @ (start + last * axis)

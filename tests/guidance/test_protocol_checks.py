@@ -21,7 +21,7 @@ from guidance.protocol import PANCREAS_IRE_DEFAULT, Protocol
 from guidance.protocol_checks import array_checks, coverage_checks, eligibility_checks, plan_checks, voltage_checks
 from guidance.protocol_rules import Code
 from guidance.verification import rules
-from guidance.verification.verdict import PlacedCoverage, PlacedPair
+from guidance.verification.verdict import PlacedPair
 
 DELPHI, OURS, NICE = "Delphi", "default of this project", "NICE IPG579"
 
@@ -244,6 +244,10 @@ AS_PLACED = {
     # Rules of what was measured: tests/guidance/verification/test_rules.py holds them to their limits.
     "SPACING_MAX_AS_PLACED", "NOT_FIRED_AS_PLACED", "CLEARANCE_MIN_AS_PLACED", "TOUCHES_NOTHING", "WITHIN_LABELS",
     "APPROVED_PLAN", "NEEDLES_FOUND", "NEEDLES_UNEXPLAINED", "CTS_REGISTERED", "CTS_AGREE", "CONFIDENCE_MIN",
+    # Of one bipolar needle: tests/guidance/verification/test_bipolar_rules.py.
+    "BIPOLAR_NEEDLES", "BIPOLAR_SPAN", "BIPOLAR_VOLTAGE_MAX", "BIPOLAR_CURRENT_MAX",
+    "NEEDLE_LATERAL_ERROR_MAX", "NEEDLE_LATERAL_ERROR_WARN", "NEEDLE_DEPTH_ERROR_MAX", "NEEDLE_DEPTH_ERROR_WARN",
+    "NEEDLE_ANGLE_ERROR_MAX", "NEEDLE_ANGLE_ERROR_WARN",
 }  # fmt: skip
 
 
@@ -413,7 +417,7 @@ def test_the_shortest_and_the_longest_exposure_count() -> None:
 
 def test_the_coverage_as_placed_is_held_to_the_same_rule() -> None:
     """Planned and placed coverage break one rule of one code; tumour and margin each their own."""
-    placed = PlacedCoverage(threshold_v_per_cm=500.0, tumour_percent=97.0, with_margin_percent=91.0)
+    placed = Coverage(threshold_v_per_cm=500.0, tumour_percent=97.0, with_margin_percent=91.0, curve=())
     assert [(c.code, c.passed) for c in coverage_checks(placed, PANCREAS_IRE_DEFAULT)] == [
         ("COVERAGE_TUMOUR_MIN", False),
         ("COVERAGE_MARGIN_MIN", True),

@@ -141,7 +141,7 @@ def test_the_shape_of_the_array_that_binds_is_named() -> None:
     plan = refine_voltages(solver(GRID, lines), lines, GRID, PROTOCOL).pulse_plan
     assert plan.binding == ("shape of the array: no voltage near the limits covers enough",)
     (where,) = [r for r in plan.reasons if "not covered" in r]
-    assert "lies beyond the tips, up to 2" in where
+    assert "lies beyond the tips, up to 1" in where
 
 
 def test_pairs_that_may_not_fire_are_told_and_the_others_fire() -> None:

@@ -236,6 +236,8 @@ def test_limits_are_the_protocol_s_own() -> None:
             "voltage_max_v": 2200.0,
             "voltage_per_distance_max_v_per_cm": 2500.0,
             "voltage_per_distance_min_v_per_cm": 1200.0,
+            "current_ideal_min_a": 5.0,
+            "current_ideal_max_a": 15.0,
             "current_max_a": 20.0,
         }
     )
