@@ -43,8 +43,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> SimulatedProcedure:
     run.register()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(directions, "outward_directions", lambda: COARSE)
-        patch.setattr(search_module, "SCORED", 120)
-        patch.setattr(search_module, "REFINED", 4)
+        patch.setattr(search_module, "SCORED", 60)
+        patch.setattr(search_module, "REFINED", 3)
         run.plan()
     run.approve("Dr Example", "2024-05-01T10:00:00Z")
     run.execute()

@@ -86,8 +86,8 @@ def planned(case: Case, **changes: Any) -> Plan:
     """The search's answer, from fewer directions and starts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(directions, "outward_directions", lambda: COARSE)
-        patch.setattr(search_module, "SCORED", 120)
-        patch.setattr(search_module, "REFINED", 4)
+        patch.setattr(search_module, "SCORED", 60)
+        patch.setattr(search_module, "REFINED", 3)
         return search_module.plan(
             case,
             registration(TURNED, ErrorBudget(), 0.2, 0.0005),

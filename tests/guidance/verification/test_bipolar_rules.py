@@ -19,7 +19,7 @@ from guidance.scene import BipolarNeedle
 from guidance.verification.bipolar_rules import device_checks
 from guidance.verification.judge import judge
 from guidance.verification.placement import FoundNeedle, ImageAgreement, Placement, PlacementStatus
-from guidance.verification.verdict import Verdict
+from guidance.verification.verdict import PlacedPair, Verdict
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
 from sim.phantom import make_phantom
@@ -176,25 +176,41 @@ def test_a_needle_that_is_missing_leaves_no_field() -> None:
     assert "insert E1: no needle was found for it" in verdict.advice
 
 
+def device_failures(plan: Plan, current_a: float = 7.0, severity: str = "hard") -> list[str]:
+    """Names of the device's rules that a plan breaks."""
+    pair = plan.pairs[0]
+    fired = PlacedPair(
+        a=pair.a,
+        b=pair.b,
+        planned_spacing_mm=pair.spacing_mm,
+        spacing_mm=pair.spacing_mm,
+        spacing_error_mm=0.0,
+        angle_deg=0.0,
+        depth_mismatch_mm=0.0,
+        voltage_v=pair.voltage_v,
+    )
+    checks = device_checks(plan, NEEDLE, (fired,), {PAIR: current_a}, PANCREAS_IRE_DEFAULT)
+    return [c.name for c in checks if not c.passed and c.severity == severity]
+
+
 def test_what_breaks_the_device_fails() -> None:
-    """Pulls that leave a gap, another span than the device's, a current over its limit, two needles."""
+    """Pulls that leave a gap or overlap too little, another span, too much voltage or current, two needles."""
+    plan = planned()
+    assert device_failures(plan) == device_failures(plan, severity="warn") == []
     wide = planned(pull_back_mm=(0.0, 23.0))
-    assert "pull-back step E1" in failed(judged(wide, placement(wide)))
-    other = planned(exposure_mm=15.0)
-    assert "span E1, off the device's" in failed(judged(other, placement(other)))
-    weak = planned(BipolarNeedle(current_max_a=5.0))
-    assert "current E1.distal–E1.proximal" in failed(judged(weak, placement(weak)))
-    plan = planned()
-    two = plan.model_copy(update={"electrodes": (*plan.electrodes, plan.electrodes[0])})
-    checks = device_checks(two, NEEDLE, (), {}, PANCREAS_IRE_DEFAULT)
-    assert [c.name for c in checks if not c.passed] == ["bipolar needles, most"]
-    loose = planned(pull_back_mm=(0.0, 20.0))
-    warned = {c.name for c in judged(loose, placement(loose)).checks if not c.passed and c.severity == "warn"}
-    assert "pull-back step E1, overlap" in warned
-
-
-def test_a_voltage_over_the_limit_fails() -> None:
-    """A plan that was changed by hand to fire above what the device may."""
-    plan = planned()
+    assert device_failures(wide) == ["pull-back step E1"]
+    assert device_failures(planned(pull_back_mm=(0.0, 17.5)), severity="warn") == ["pull-back step E1, overlap"]
+    assert device_failures(planned(exposure_mm=15.0)) == ["span E1, off the device's"]
     high = plan.model_copy(update={"pairs": (plan.pairs[0].model_copy(update={"voltage_v": 3200.0}),)})
-    assert "voltage E1.distal–E1.proximal" in failed(judged(high, placement(high)))
+    assert device_failures(high) == ["voltage E1.distal–E1.proximal"]
+    assert device_failures(plan, current_a=51.0) == ["current E1.distal–E1.proximal"]
+    two = plan.model_copy(update={"electrodes": (*plan.electrodes, plan.electrodes[0])})
+    assert device_failures(two) == ["bipolar needles, most"]
+
+
+def test_a_plan_that_breaks_the_device_does_not_pass() -> None:
+    """The judge applies the device's rules, and says to plan again."""
+    other = planned(exposure_mm=15.0)
+    verdict = judged(other, placement(other))
+    assert failed(verdict) == {"span E1, off the device's"}
+    assert any(a.startswith("plan again") for a in verdict.advice)
