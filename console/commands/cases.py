@@ -23,7 +23,7 @@ def _show(case: Case, folder: Path, as_json: bool) -> int:
     volume_ml = len(target_points_mm(case)) * float(case.ct.spacing_mm.prod()) / 1000.0
     print(f"case {description.name} in {folder}")
     print(f"  image {case.ct.shape}, spacing {case.ct.spacing_mm.round(3).tolist()} mm")
-    print(f"  target {description.target}: {volume_ml:.2g} ml; {len(description.structures)} structures")
+    print(f"  target {description.target}: {volume_ml:.2f} ml; {len(description.structures)} structures")
     print(f"  device {description.device.name}")
     for key, value in description.provenance.items():
         print(f"  {key}: {value}")

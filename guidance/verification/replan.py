@@ -65,19 +65,20 @@ def advise(
         }
         again.setdefault(worse, []).extend(numbers[k] for k in broken)
     advice += [f"re-insert {name}: " + "; ".join(why) for name, why in sorted(again.items())]
+    measured = {e.id for e in electrodes}  # the conductors of a bipolar needle are none of them
     coverage = [c for c in checks if c.name.startswith("coverage of") and not c.passed]
     if coverage and not again and not placement.missing:
         numbers_text = ", ".join(f"{c.name} {c.value:.1f} % (least {c.limit:.0f} %)" for c in coverage)
         farthest = max(electrodes, key=lambda e: e.lateral_error_mm, default=None)
+        further = " or a further pair" if all(p.a in measured for p in pairs) else ""
         advice.append(
-            f"{numbers_text}: re-plan pulses with the needles where they stand (another pull-back or a further pair)"
+            f"{numbers_text}: re-plan pulses with the needles where they stand (another pull-back{further})"
             + (
                 f", or place {farthest.id} again, {farthest.lateral_error_mm:.1f} mm off its axis"
                 if farthest is not None
                 else ""
             )
         )
-    measured = {e.id for e in electrodes}  # the conductors of a bipolar needle are none of them
     for pair in pairs:
         if pair.voltage_v == 0.0:
             advice.append(f"do not fire {pair.a}–{pair.b}: {pair.spacing_mm:.1f} mm is too far for the generator")

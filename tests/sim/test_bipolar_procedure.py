@@ -93,6 +93,7 @@ def test_the_report_shows_pulls_pair_and_field(
     assert run_report.write_reports(done) == ()
     page = done.folder["report.html"].read_text()
     assert "E1.distal–E1.proximal" in page and "16 G bipolar needle" in page
+    assert "as built, not measured" in page
     assert "largest spacing error" not in page and "largest tip error" in page
     assert "The plane of E1, the skin at the top" in page and page.count("data:image/png") >= 5
     (row,) = tables.planned_electrodes(plan).rows

@@ -164,7 +164,7 @@ def test_coverage_as_placed_decides() -> None:
     plan = planned()
     verdict = judged(plan, placement(plan, (2.5, 0.0, 0.0)))
     assert failed(verdict) == {"coverage of tumour + margin"}
-    assert any("E1 again" in a for a in verdict.advice)
+    assert any("(another pull-back), or place E1 again" in a for a in verdict.advice)
 
 
 def test_a_needle_that_is_missing_leaves_no_field() -> None:
