@@ -171,7 +171,7 @@ def _trial(
         pairs=tuple(
             TrialPair(spacing_error_mm=p.spacing_error_mm, angle_deg=p.angle_deg)
             for p in verdict.pairs
-            if p.a in predicted
+            if p.a in predicted  # the conductors of one needle stand as they were built
         ),
         electrodes=electrodes,
         structure_hits=sum(c.mm <= 0.0 for c in clearances.values()),

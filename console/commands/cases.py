@@ -24,7 +24,7 @@ def _show(case: Case, folder: Path, as_json: bool) -> int:
     print(f"case {description.name} in {folder}")
     print(f"  image {case.ct.shape}, spacing {case.ct.spacing_mm.round(3).tolist()} mm")
     print(f"  tissue set {description.tissue_set}")
-    print(f"  target {description.target}: {volume_ml:.2g} ml; {len(description.structures)} structures")
+    print(f"  target {description.target}: {volume_ml:.2f} ml; {len(description.structures)} structures")
     print(f"  device {description.device.name}")
     for key, value in description.provenance.items():
         print(f"  {key}: {value}")

@@ -75,18 +75,17 @@ def fetched_folder(name: str, device: str, bars: Bars) -> Path:
     from guidance.case.store import load_case, save_case
     from guidance.scene import device_called
 
-    treated, folder = device_called(device), case_folder(name)
+    treated, usual = device_called(device), case_folder(name)
+    folder = usual if device == USUAL_DEVICE else case_folder(f"{name}-{device}")
     if is_kept(folder):
-        bars.note(f"{name} is in the cache already")
-    else:
+        bars.note(f"{folder.name} is in the cache already")
+        return folder
+    if not is_kept(usual):
         from sim.lidc.fetch import fetch
 
         fetch(name, progress=bars.progress)
-    if device == USUAL_DEVICE:
-        return folder
-    case = load_case(folder).treated_with(treated)
-    folder = case_folder(case.description.name)
-    save_case(case, folder)
+    if folder != usual:
+        save_case(load_case(usual).treated_with(treated), folder)
     return folder
 
 

@@ -57,7 +57,7 @@ class Scored:
     def described(self) -> str:
         """The array in words, for reasons."""
         if len(self.tips_mm) == 1:
-            return f"one needle, {len(self.plan.pull_back_mm)} positions, {self.depths_mm.max():.0f} mm deep"
+            return f"one needle, fired at {len(self.plan.pull_back_mm)} place(s), {self.depths_mm.max():.0f} mm deep"
         sides = "/".join(f"{v:.0f}" for v in self.candidate.sides_mm)
         return f"{len(self.tips_mm)} electrodes {sides} mm apart, {self.depths_mm.max():.0f} mm deep"
 

@@ -24,7 +24,7 @@ from guidance.planning.quads import combine_four
 from guidance.planning.reach import ArmReach, close_unreachable
 from guidance.planning.schedule import allowed_exposures_mm
 from guidance.planning.scoring import Scored, Scorer
-from guidance.planning.single_needle import best_lines, lines_mm, too_little
+from guidance.planning.single_needle import best_lines, hopeless, lines_mm, too_little
 from guidance.procedure.interlocks import deepest_mm
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle, SuiteDescription
@@ -160,11 +160,12 @@ class _Search:
         """Run every stage."""
         for fineness in PASSES:
             ranked = self._ranked(fineness)
-            chosen, short = self._chosen(ranked), too_little(self.scorer, ranked)
-            if chosen is not None or short:  # what one needle cannot cover, no finer look mends
+            chosen = self._chosen(ranked)
+            if chosen is not None or hopeless(self.scorer, ranked):
                 break
         if chosen is None:
-            reasons = (*short, *self.tally.reasons(), *self._depth_reason(), *(() if short else self._beyond_reach()))
+            reasons = (*too_little(self.scorer, ranked), *self.tally.reasons(), *self._depth_reason())
+            reasons += () if hopeless(self.scorer, ranked) else self._beyond_reach()
             chosen = refused(reasons, self.case, self.registration, self.tally.counts)
         self.tell("plan: done", 1.0)
         return chosen

@@ -37,6 +37,8 @@ OFF_CENTRE_MM = 2.0
 KEPT = 3
 """Lines kept per direction."""
 REACH_STEP_MM, REACH_MAX_MM = 0.05, 25.0
+HOPELESS_PERCENT = 10.0
+"""So far short of the asked coverage, no finer look and no other place of the arm helps."""
 
 
 def lines_mm(pitch_mm: float) -> tuple[FloatArray, FloatArray]:
@@ -113,6 +115,22 @@ def reach_mm(device: BipolarNeedle, threshold_v_per_cm: float) -> float:
     return float(beside.places_ct_mm[passed, 0].max(initial=0.0))
 
 
+def hopeless(scorer: Scorer, ranked: Sequence[Scored]) -> bool:
+    """Tell whether one needle falls so far short that the search may end; never of an array's electrodes."""
+    best = _best(scorer, ranked)
+    if best is None:
+        return False
+    ask = HOPELESS_PERCENT
+    return not scorer.accepted(best.tumour_percent + ask, best.margin_percent + ask)
+
+
+def _best(scorer: Scorer, ranked: Sequence[Scored]) -> Scored | None:
+    """Return the bipolar needle that covers most; None without one."""
+    if not isinstance(scorer.device, BipolarNeedle):
+        return None
+    return max(ranked, key=lambda s: s.tumour_percent + s.margin_percent, default=None)
+
+
 def too_little(scorer: Scorer, ranked: Sequence[Scored]) -> tuple[str, ...]:
     """Say that one needle does not cover the target, by how much, and what limits it.
 
@@ -124,7 +142,7 @@ def too_little(scorer: Scorer, ranked: Sequence[Scored]) -> tuple[str, ...]:
         One sentence; empty for an array's electrodes, where no needle is left to speak of, and where one does cover.
     """
     device, protocol = scorer.device, scorer.protocol
-    best = max(ranked, key=lambda s: s.tumour_percent + s.margin_percent, default=None)
+    best = _best(scorer, ranked)
     if not isinstance(device, BipolarNeedle) or best is None:
         return ()
     if scorer.accepted(best.tumour_percent, best.margin_percent):

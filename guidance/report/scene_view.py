@@ -174,11 +174,11 @@ def _needles(painting: Painting, inputs: ReportInputs, plan: Plan, thick: float)
         for a, b in pairwise(line):
             painting.capsule(a, b, 1.1 * thick, colour, 0.4)
         painting.capsule(hub, hub - device.hub_length_mm * axis, 0.5 * device.hub_diameter_mm, colour)
-        for near, far in _conducting_mm(device, exposures.get(name, 0.0)):
+        for near, far in conducting_mm(device, exposures.get(name, 0.0)):
             painting.capsule(line[-1] - far * axis, line[-1] - near * axis, 1.9 * thick, colour, 0.5)
 
 
-def _conducting_mm(device: Device, exposure_mm: float) -> tuple[tuple[float, float], ...]:
+def conducting_mm(device: Device, exposure_mm: float) -> tuple[tuple[float, float], ...]:
     """Return where a needle conducts, from its tip [mm]: the exposure, or both conductors of a bipolar one."""
     if isinstance(device, BipolarNeedle):
         return (0.0, device.conductor_mm), (device.pitch_mm, device.span_mm)

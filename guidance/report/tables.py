@@ -7,6 +7,7 @@ from guidance.planning.plan import Plan
 from guidance.procedure.execution import Execution
 from guidance.report.appearance import plain
 from guidance.report.grid import NOTHING, Grid, chance, number, triple, unit_triple
+from guidance.scene import BipolarNeedle
 from guidance.verification.verdict import ElectrodeErrors, PlacedElectrode, Verdict
 from registration.budget import ErrorBudget
 
@@ -109,7 +110,11 @@ def pairs(plan: Plan, verdict: Verdict | None) -> Grid:
                 number(p.current_a),
             )
         )
-    return Grid(tuple(heads), tuple(rows))
+    built = isinstance(plan.device, BipolarNeedle)
+    note = (
+        "Both conductors are fixed on one needle: spacing, angle and depth are as built, not measured." if built else ""
+    )
+    return Grid(tuple(heads), tuple(rows), note=note)
 
 
 def coverage(plan: Plan, verdict: Verdict | None, margin_mm: float) -> Grid:

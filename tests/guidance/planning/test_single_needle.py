@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from guidance.planning import search as search_module
 from guidance.planning.corridors import Corridors, Fate
 from guidance.planning.electrodes import shaft_clearances
 from guidance.planning.plan import Plan, PlanStatus
-from guidance.planning.single_needle import best_lines, lines_mm, longest_step_mm, pulls, reach_mm
+from guidance.planning.single_needle import best_lines, hopeless, lines_mm, longest_step_mm, pulls, reach_mm
 from guidance.protocol import PANCREAS_IRE_DEFAULT
 from guidance.scene import BipolarNeedle, ElectrodeDevice, SuiteDescription
 from registration.budget import ErrorBudget
@@ -86,8 +87,8 @@ def planned(case: Case, **changes: Any) -> Plan:
     """The search's answer, from fewer directions and starts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(directions, "outward_directions", lambda: COARSE)
-        patch.setattr(search_module, "SCORED", 120)
-        patch.setattr(search_module, "REFINED", 4)
+        patch.setattr(search_module, "SCORED", 60)
+        patch.setattr(search_module, "REFINED", 3)
         return search_module.plan(
             case,
             registration(TURNED, ErrorBudget(), 0.2, 0.0005),
@@ -98,7 +99,7 @@ def planned(case: Case, **changes: Any) -> Plan:
 @pytest.fixture(scope="module")
 def nodule() -> Case:
     """A phantom that one needle covers."""
-    return make_phantom(4, tumour="nodule", device=NEEDLE)
+    return make_phantom(4, tumour="nodule", device=NEEDLE).with_tissue_set("uniform-0.2")
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_a_current_over_the_devices_limit_is_refused(nodule: Case) -> None:
         patch.setattr(search_module._Search, "_beyond_reach", lambda _self: ())
         refused = planned(case, suite=SuiteDescription(device=weak))
     assert refused.status is PlanStatus.INFEASIBLE
-    assert any("nearest miss, current: 7 A in a pair, limit 5 A" in reason for reason in refused.reasons)
+    assert any("7 A, over the device's 5 A" in reason for reason in refused.reasons)
 
 
 def test_a_case_of_electrodes_is_not_planned_with_a_needle(nodule: Case) -> None:
@@ -163,3 +164,28 @@ def test_a_case_of_electrodes_is_not_planned_with_a_needle(nodule: Case) -> None
     refused = planned(nodule, suite=SuiteDescription())
     assert refused.status is PlanStatus.INFEASIBLE
     assert "the case asks for the electrode '16 G bipolar needle, 150 mm', the suite has" in refused.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("percents", "device", "ends"),
+    [
+        ((99.0, 79.0), NEEDLE, True),
+        ((87.0, 95.0), NEEDLE, True),
+        ((90.0, 82.0), NEEDLE, False),
+        ((99.0, 95.0), NEEDLE, False),
+        ((20.0, 10.0), ElectrodeDevice(), False),
+    ],
+)
+def test_only_what_is_far_short_ends_the_search(
+    percents: tuple[float, float], device: BipolarNeedle | ElectrodeDevice, ends: bool
+) -> None:
+    """More than ten points below what is asked; what is nearer is looked at again, and arrays always are."""
+
+    def accepted(tumour_percent: float, margin_percent: float) -> bool:
+        return tumour_percent >= 98.0 and margin_percent >= 90.0
+
+    scorer: Any = SimpleNamespace(device=device, accepted=accepted)
+    worse: Any = SimpleNamespace(tumour_percent=10.0, margin_percent=5.0)
+    best: Any = SimpleNamespace(tumour_percent=percents[0], margin_percent=percents[1])
+    assert hopeless(scorer, [worse, best]) is ends
+    assert not hopeless(scorer, [])

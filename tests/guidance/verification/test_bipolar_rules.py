@@ -32,7 +32,7 @@ PAIR = conductor_ids("E1")
 @lru_cache(maxsize=1)
 def case() -> Case:
     """A phantom whose nodule one needle covers."""
-    return make_phantom(4, tumour="nodule", device=NEEDLE)
+    return make_phantom(4, tumour="nodule", device=NEEDLE).with_tissue_set("uniform-0.2")
 
 
 def planned(device: BipolarNeedle = NEEDLE, **changes: object) -> Plan:
@@ -176,25 +176,31 @@ def test_a_needle_that_is_missing_leaves_no_field() -> None:
     assert "insert E1: no needle was found for it" in verdict.advice
 
 
+def device_failures(plan: Plan, current_a: float = 7.0, severity: str = "hard") -> list[str]:
+    """Names of the device's rules that a plan breaks."""
+    fired = [("E1.distal–E1.proximal", plan.pairs[0].voltage_v, current_a)]
+    checks = device_checks(plan.electrodes, NEEDLE, fired, PANCREAS_IRE_DEFAULT)
+    return [c.name for c in checks if not c.passed and c.severity == severity]
+
+
 def test_what_breaks_the_device_fails() -> None:
-    """Pulls that leave a gap, another span than the device's, a current over its limit, two needles."""
+    """Pulls that leave a gap or overlap too little, another span, too much voltage or current, two needles."""
+    plan = planned()
+    assert device_failures(plan) == device_failures(plan, severity="warn") == []
     wide = planned(pull_back_mm=(0.0, 23.0))
-    assert "pull-back step E1" in failed(judged(wide, placement(wide)))
-    other = planned(exposure_mm=15.0)
-    assert "span E1, off the device's" in failed(judged(other, placement(other)))
-    weak = planned(BipolarNeedle(current_max_a=5.0))
-    assert "current E1.distal–E1.proximal" in failed(judged(weak, placement(weak)))
-    plan = planned()
-    two = plan.model_copy(update={"electrodes": (*plan.electrodes, plan.electrodes[0])})
-    checks = device_checks(two.electrodes, NEEDLE, (), PANCREAS_IRE_DEFAULT)
-    assert [c.name for c in checks if not c.passed] == ["bipolar needles"]
-    loose = planned(pull_back_mm=(0.0, 20.0))
-    warned = {c.name for c in judged(loose, placement(loose)).checks if not c.passed and c.severity == "warn"}
-    assert "pull-back step E1, overlap" in warned
-
-
-def test_a_voltage_over_the_limit_fails() -> None:
-    """A plan that was changed by hand to fire above what the device may."""
-    plan = planned()
+    assert device_failures(wide) == ["pull-back step E1"]
+    assert device_failures(planned(pull_back_mm=(0.0, 17.5)), severity="warn") == ["pull-back step E1, overlap"]
+    assert device_failures(planned(exposure_mm=15.0)) == ["span E1, off the device's"]
     high = plan.model_copy(update={"pairs": (plan.pairs[0].model_copy(update={"voltage_v": 3200.0}),)})
-    assert "voltage E1.distal–E1.proximal" in failed(judged(high, placement(high)))
+    assert device_failures(high) == ["voltage E1.distal–E1.proximal"]
+    assert device_failures(plan, current_a=51.0) == ["current E1.distal–E1.proximal"]
+    two = plan.model_copy(update={"electrodes": (*plan.electrodes, plan.electrodes[0])})
+    assert device_failures(two) == ["bipolar needles"]
+
+
+def test_a_plan_that_breaks_the_device_does_not_pass() -> None:
+    """The judge applies the device's rules, and says to plan again."""
+    other = planned(exposure_mm=15.0)
+    verdict = judged(other, placement(other))
+    assert failed(verdict) == {"span E1, off the device's"}
+    assert any(a.startswith("plan again") for a in verdict.advice)
