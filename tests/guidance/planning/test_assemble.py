@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from guidance.ablation.coverage import Coverage
+from guidance.ablation.pulse_choice import Treatment
 from guidance.case.case import ASSUMED_ELIGIBLE, Case
 from guidance.check import Severity, not_kept
+from guidance.planning import assemble as assemble_module
 from guidance.planning.arrays import Candidate
 from guidance.planning.infeasible import target_diameter_mm
 from guidance.planning.plan import PulseTrain
@@ -26,14 +28,24 @@ from guidance.scene import SuiteDescription
 from registration.budget import ErrorBudget
 from sim.phantom import make_phantom
 from tests.guidance.planning.test_risk import TURNED, registration
+from tests.guidance.pulse_stand_in import stand_in
 
 SMALL = ErrorBudget(bending_rms_at_100mm_mm=0.2, breathing_rms_mm=0.2)
 TIRED = {"atrial_fibrillation": True, "liver_failure": True}
 PROTOCOL = Protocol(**{**PANCREAS_IRE_DEFAULT.model_dump(), "pulse_length_us": 80.0, "pulses": 95, "test_pulses": 12})
-RESULT: Any = SimpleNamespace(
-    currents_a=(11.0, 12.0, 13.0),
-    coverage=Coverage(threshold_v_per_cm=500.0, tumour_percent=99.0, with_margin_percent=93.0, curve=()),
-)
+VOLTAGES = {("E1", "E2"): 2400.0, ("E1", "E3"): 2400.0, ("E2", "E3"): 2400.0}
+COVERAGE = Coverage(threshold_v_per_cm=500.0, tumour_percent=99.0, with_margin_percent=93.0, curve=())
+
+
+@pytest.fixture(autouse=True)
+def no_lesion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lesion's figures take a solved field, and are not looked at here."""
+    monkeypatch.setattr(assemble_module, "lesion_figures", lambda *_: None)
+
+
+def treated(search: _Search, accepted: bool = True) -> Treatment[Any]:
+    """Pairs that draw 11, 12 and 13 A."""
+    return stand_in(search.grid, VOLTAGES, COVERAGE, current_a=11.0, accepted=accepted)
 
 
 def searching(case: Case, protocol: Protocol = PROTOCOL) -> _Search:
@@ -83,7 +95,7 @@ def cut_labels(case: Case, low: int, high: int) -> Case:
 def test_a_plan_warns_of_relative_contraindications_and_states_its_pulses(search: _Search) -> None:
     """Each is a reason of the plan in so many words; the pulses are the protocol's."""
     array = scored(search)
-    plan = search.assembly.plan(array, (), Reach((), (), ()), RESULT, [])
+    plan = search.assembly.plan(array, (), Reach((), (), ()), treated(search), [])
     assert [r.split(" (")[0] for r in plan.reasons[:2]] == ["atrial fibrillation: yes", "liver failure: yes"]
     assert all("relative contraindication" in r for r in plan.reasons[:2])
     assert plan.pulses == PulseTrain(length_us=80.0, test_pulses=12, pulses=95)
@@ -91,7 +103,7 @@ def test_a_plan_warns_of_relative_contraindications_and_states_its_pulses(search
 
 def test_a_plan_holds_every_check_and_warns_by_what_is_broken(search: _Search) -> None:
     """The checks are those of the plan value itself; reasons are what warns, in the same sentences."""
-    plan = search.assembly.plan(scored(search), (), Reach((), (), ()), RESULT, [])
+    plan = search.assembly.plan(scored(search), (), Reach((), (), ()), treated(search), [])
     p95_mm = search.registration.tre_p95_mm.tumour
     assert plan.checks == plan_checks(plan, search.case, target_diameter_mm(search.case), p95_mm, PROTOCOL)
     assert plan.reasons == tuple(c.sentence for c in plan.checks if not c.passed and c.severity == "warn")
@@ -106,13 +118,15 @@ def test_an_array_whose_plan_breaks_a_rule_is_cut_and_the_next_one_tried(
 ) -> None:
     """A hard rule that nothing else had cut by cuts here, with its sentence; a warning does not."""
     array = replace(scored(search), tumour_percent=100.0, margin_percent=100.0)
-    good = search.assembly.plan(array, (), Reach((), (), ()), RESULT, [])
+    good = search.assembly.plan(array, (), Reach((), (), ()), treated(search), [])
     bare = good.model_copy(update={"checks": ()})
     broken = check_by(PROTOCOL, Code.ANGLE_MAX, 11.0, "E1–E2"), check_by(PROTOCOL, Code.ANGLE_WARN, 11.0, "E1–E2")
     made = [bare.model_copy(update={"checks": broken}), bare.model_copy(update={"checks": broken[1:]})]
     other = searching(search.case)
     assembly = SimpleNamespace(
-        electrodes=lambda _scored: (), field=lambda _scored, _tell: RESULT, plan=lambda *_given: made.pop(0)
+        electrodes=lambda _scored: (),
+        treatment=lambda _scored, _tell: treated(search),
+        plan=lambda *_given: made.pop(0),
     )
     monkeypatch.setattr(other, "assembly", assembly)
     monkeypatch.setattr(other, "arm", SimpleNamespace(order=lambda _e: SimpleNamespace(found=True)))

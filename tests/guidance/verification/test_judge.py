@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from guidance.ablation.coverage import Coverage
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.pulse_choice import Treatment
-from guidance.ablation.pulse_plan import PulsePlan, PulsePlanStatus, PulseStage
+from guidance.ablation.pulse_plan import PulseStage
 from guidance.ablation.treatment import predict, tissue_of
 from guidance.case.case import Case
 from guidance.check import Check
@@ -28,6 +27,7 @@ from guidance.verification.verdict import Verdict
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
 from registration.images.volume import Volume
+from tests.guidance.pulse_stand_in import stand_in
 from tests.guidance.verification import standing
 
 PROTOCOL = named("pancreas-ire-default")
@@ -165,10 +165,6 @@ class Field:
         fired = dict(said["start_v"])
         self.asked = [*(self.asked or []), ([line.id for line in needles], fired)]
         said["progress"]("field", 0.5)
-        firings = tuple(
-            SimpleNamespace(a=a, b=b, current_a=self.current_a + n, voltage_v=v)
-            for n, ((a, b), v) in enumerate(fired.items())
-        )
         coverage = Coverage(
             threshold_v_per_cm=protocol.threshold_v_per_cm,
             tumour_percent=self.tumour_percent,
@@ -179,20 +175,16 @@ class Field:
             self.tumour_percent >= protocol.coverage_tumour_min_percent
             and self.with_margin_percent >= protocol.coverage_margin_min_percent
         )
-        peak = grid.volume(np.full(grid.shape, 600.0, dtype=np.float32))
-        solution = SimpleNamespace(firings=firings, coverage=coverage, peak=peak)
-        status = PulsePlanStatus.OK if enough else PulsePlanStatus.REFUSED
-        pulses = PulsePlan.model_construct(status=status, stage=PulseStage.AS_PLACED, reasons=())
-        return Treatment(pulses, fired, solution, solution)
+        return stand_in(grid, fired, coverage, current_a=self.current_a, accepted=enough, stage=PulseStage.AS_PLACED)
 
 
 @pytest.fixture
 def field(monkeypatch: pytest.MonkeyPatch) -> Field:
     """A field that takes no time."""
-    stand_in = Field()
-    monkeypatch.setattr(treated_module, "plan_pulses", stand_in.plan_pulses)
+    known = Field()
+    monkeypatch.setattr(treated_module, "plan_pulses", known.plan_pulses)
     monkeypatch.setattr(treated_module, "lesion_figures", lambda *_: None)
-    return stand_in
+    return known
 
 
 def judged(scene: tuple[Case, Plan], placement: Placement, protocol: Protocol = PROTOCOL) -> Verdict:
