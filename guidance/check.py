@@ -48,10 +48,12 @@ class Check(Value):
 
     @property
     def value_text(self) -> str:
-        """What was found, with its unit."""
+        """What was found, with its unit: a broken rule never reads as if its limit were held."""
         if self.unit == ANSWER:
             return "yes" if self.value else "no"
-        return f"{self.value:.2f} {self.unit}".strip()
+        near = not self.passed and abs(self.value - self.limit) < 0.01
+        number = f"{self.value:.9g}" if near else f"{self.value:.2f}" if self.unit else f"{round(self.value, 2):g}"
+        return f"{number} {self.unit}".strip()
 
     @property
     def limit_text(self) -> str:

@@ -119,16 +119,17 @@ function verdict(value) {
   return [make("h3", {}, "Rules, as placed"), reasons(value.advice), rules(value.checks)];
 }
 
-const SEVERITIES = { hard: ["FAIL", "broken"], warn: ["warning", "warned"], shown: ["beside", null] };
+const SEVERITIES = { hard: ["FAIL", "broken"], warn: ["warning", "warned"], shown: ["noted", null] };
 const SIGNS = { "at least": "≥", "at most": "≤", exactly: "" };
 
 function rules(checks) {
   const weights = Object.keys(SEVERITIES);
-  const rank = (c) => (c.passed ? weights.length : weights.indexOf(c.severity));
+  const rank = (c) => (c.severity === "shown" ? 2 * weights.length : 0) + (c.passed ? weights.length : weights.indexOf(c.severity));
+  const digits = (c) => (!c.passed && Math.abs(c.value - c.limit) < 0.01 ? String(Number(c.value.toPrecision(9))) : c.unit ? fixed(c.value, 2) : String(Number(c.value.toFixed(2))));
   const said = (c, number) => (c.unit === "yes/no" ? (number ? "yes" : "no") : `${number} ${c.unit}`);
   const rows = [...checks].sort((a, b) => rank(a) - rank(b)).map((c) => ({
     kind: c.passed ? null : SEVERITIES[c.severity][1],
-    cells: [c.passed ? "pass" : SEVERITIES[c.severity][0], c.name, said(c, c.unit === "yes/no" ? c.value : fixed(c.value, 2)),
+    cells: [c.passed ? "pass" : SEVERITIES[c.severity][0], c.name, said(c, c.unit === "yes/no" ? c.value : digits(c)),
       c.unit === "yes/no" ? said(c, c.limit) : `${SIGNS[c.sense] || ""} ${said(c, c.limit)}`, c.code || "", c.source || ""] }));
   return table(["", "rule", "value", "limit", "code", "source"], rows, "words");
 }

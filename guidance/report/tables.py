@@ -136,15 +136,15 @@ def coverage(plan: Plan, verdict: Verdict | None, margin_mm: float) -> Grid:
 
 
 _WEIGHTS = tuple(Severity)
-_NOT_KEPT = {Severity.HARD: "FAIL", Severity.WARN: "warning", Severity.SHOWN: "beside"}
-_FLAGS = {Severity.HARD: "broken", Severity.WARN: "warned", Severity.SHOWN: ""}
+_NOT_KEPT = {Severity.HARD: "FAIL", Severity.WARN: "warning", Severity.SHOWN: "noted"}
+_FLAGS = {Severity.HARD: "broken", Severity.WARN: "warned", Severity.SHOWN: "noted"}
 _DOES = {Severity.HARD: "decides", Severity.WARN: "warns", Severity.SHOWN: "is shown"}
 _SIGNS = {Sense.AT_LEAST: "≥ ", Sense.AT_MOST: "≤ ", Sense.EXACTLY: ""}
 
 
 def checks(found: tuple[Check, ...]) -> Grid:
-    """Return every rule with its code and source: broken ones first, deciding before warnings, otherwise as made."""
-    ordered = sorted(found, key=lambda c: (c.passed, _WEIGHTS.index(c.severity)))
+    """Return every rule with its code and source: broken ones first, then kept ones, last what judges nothing."""
+    ordered = sorted(found, key=lambda c: (c.severity is Severity.SHOWN, c.passed, _WEIGHTS.index(c.severity)))
     rows = tuple(
         (
             "pass" if c.passed else _NOT_KEPT[c.severity],

@@ -18,7 +18,28 @@ def test_a_check_says_value_sense_limit_source_and_code() -> None:
     """One sentence holds what a person needs to look the rule up; a count has no unit."""
     assert check("ANGLE_WARN", False, Severity.WARN).sentence == "angle E1–E2: 6.00 °, at most 5 ° (ours) [ANGLE_WARN]"
     counted = check("N", True, Severity.HARD, unit="", value=3.0, limit=2.0, sense=Sense.AT_LEAST)
-    assert counted.sentence == "angle E1–E2: 3.00, at least 2 (ours) [N]"
+    assert counted.sentence == "angle E1–E2: 3, at least 2 (ours) [N]"
+
+
+@pytest.mark.parametrize(
+    ("value", "passed", "text"),
+    [
+        (5.004, False, "5.004 °"),
+        (5.0000001, False, "5.0000001 °"),
+        (5.02, False, "5.02 °"),
+        (4.996, True, "5.00 °"),
+        (6.789, False, "6.79 °"),
+    ],
+)
+def test_a_broken_rule_does_not_read_as_kept(value: float, passed: bool, text: str) -> None:
+    """Two digits are enough, unless they would print the limit itself for what is beyond it."""
+    assert check("ANGLE_WARN", passed, Severity.WARN, value=value).value_text == text
+
+
+def test_a_number_without_unit_is_short() -> None:
+    """Counts have no digits, a confidence two."""
+    texts = [check("N", True, Severity.HARD, unit="", value=v).value_text for v in (4.0, 0.987, 0.0)]
+    assert texts == ["4", "0.99", "0"]
 
 
 @pytest.mark.parametrize(("number", "word"), [(1.0, "yes"), (0.0, "no")])

@@ -415,6 +415,22 @@ def test_the_shortest_and_the_longest_exposure_count() -> None:
     assert values["EXPOSURE_MAX"] == values["EXPOSURE_PANCREAS_MAX"] == (45.0, False)
 
 
+def test_nothing_planned_is_nothing_and_a_short_exposure_leaves_no_room() -> None:
+    """Without electrodes the exposures are 0 mm; an exposure shorter than the overlap may not be pulled back at all."""
+    values = {c.code: c.value for c in array_checks((), PANCREAS_IRE_DEFAULT)}
+    assert values["EXPOSURE_MIN"] == values["EXPOSURE_MAX"] == values["ELECTRODES_MIN"] == 0.0
+    checks = array_checks(Scene(exposure_mm=4.0, pull_back_mm=(0.0,)).plan().electrodes, PANCREAS_IRE_DEFAULT)
+    step = of(checks, "PULL_BACK_OVERLAP")
+    assert (step.value, step.limit, step.passed) == (0.0, 0.0, True)
+
+
+def test_rounding_of_a_micro_volt_per_centimetre_decides_nothing() -> None:
+    """Half of it short of 1000 V/cm is 1000 V/cm; one and a half are not."""
+    for short, passed in ((4e-7, True), (1.5e-6, False)):
+        checks = voltage_checks("E1–E2", 10.0, 1000.0 - short, PANCREAS_IRE_DEFAULT)
+        assert of(checks, "VOLTAGE_PER_DISTANCE_MIN").passed is passed
+
+
 def test_the_coverage_as_placed_is_held_to_the_same_rule() -> None:
     """Planned and placed coverage break one rule of one code; tumour and margin each their own."""
     placed = Coverage(threshold_v_per_cm=500.0, tumour_percent=97.0, with_margin_percent=91.0, curve=())

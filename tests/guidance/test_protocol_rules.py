@@ -69,6 +69,13 @@ def test_the_limit_itself_passes(value: float, least: bool, most: bool) -> None:
     assert (high.severity, high.sense, high.unit) == (Severity.WARN, "at most", "mm")
 
 
+@pytest.mark.parametrize(("value", "passed"), [(14.999, False), (15.0, True), (15.001, False)])
+def test_exactly_is_neither_more_nor_less(value: float, passed: bool) -> None:
+    """The ideal exposure is one figure."""
+    check = check_by(PROTOCOL, Code.EXPOSURE_IDEAL, value, "E1")
+    assert (check.passed, check.sense, check.severity) == (passed, "exactly", Severity.SHOWN)
+
+
 def test_a_derived_limit_keeps_the_source_of_its_field() -> None:
     """The step of a pull-back is held against the exposure, by the source of the overlap."""
     check = check_by(PROTOCOL, Code.PULL_BACK_STEP_MAX, 10.0, "E1", limit=9.0)

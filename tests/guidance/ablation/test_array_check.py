@@ -72,6 +72,11 @@ def test_the_grid_of_these_tests_is_like_that_of_the_treatment(box_case: Case) -
     check_array(two(), PAIRS, box_case, PROTOCOL, grid.affine, grid.shape)
 
 
+def test_the_limits_are_those_that_are_documented() -> None:
+    """As docs/refusals say: 1 mm between surfaces, 30 mm of shaft, a tenth in air."""
+    assert (LEAST_GAP_MM, SHAFT_MM, AIR_SHARE_MAX) == (1.0, 30.0, 0.1)
+
+
 def test_a_sound_array_is_let_pass(box_case: Case) -> None:
     """Two electrodes at 17 mm; two that lean by degrees and stand at unlike depths as well."""
     check(box_case, two())

@@ -51,12 +51,12 @@ def test_the_banner_says_where_a_run_ended(full_run: ReportInputs) -> None:
 
 
 def test_broken_rules_come_first(full_run: ReportInputs) -> None:
-    """What decides and is broken, then warnings, then what is only shown, then what is kept; colours go with them."""
+    """What decides and is broken, then warnings, then what is kept, last what is only shown; colours go with them."""
     assert full_run.verdict is not None
     answers = eligibility_checks(ASSUMED_ELIGIBLE.model_copy(update={"severe_ascites": True}))[3:5]
     grid = tables.checks((*answers, *full_run.verdict.checks))
-    assert [row[0] for row in grid.rows] == ["FAIL", "FAIL", "warning", "beside", "pass", "pass"]
-    assert [flag for flag, _ in grid.lines()] == ["broken", "broken", "warned", "", "", ""]
+    assert [row[0] for row in grid.rows] == ["FAIL", "FAIL", "warning", "pass", "pass", "noted"]
+    assert [flag for flag, _ in grid.lines()] == ["broken", "broken", "warned", "", "", "noted"]
     rows = {row[-2]: row for row in grid.rows}
     assert rows["CONTRA_SEVERE_ASCITES"][1:4] == ("severe ascites", "yes", "no")
     assert rows["INTERLOCK_ECG"][2:4] == ("yes", "yes")
