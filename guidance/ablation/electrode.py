@@ -107,14 +107,16 @@ def conductor_ids(needle: str) -> tuple[str, str]:
 
 
 def conducting(needles: Sequence[ElectrodeLine], device: Device) -> list[ElectrodeLine]:
-    """Return the conductors of needles: each electrode itself, or both conductors of each bipolar needle.
+    """Return the conductors of needles: each electrode's exposure, or both conductors of each bipolar needle.
+
+    An exposure that goes on as an insulated shaft ends a little earlier there (INSULATED_END_RADII).
 
     Args:
         needles: Planned or found; the exposure of a bipolar one is its whole span, the gap included.
         device: What they are.
     """
     if not isinstance(device, BipolarNeedle):
-        return list(needles)
+        return [replace(n, exposure_mm=n.exposure_mm - INSULATED_END_RADII * n.radius_mm) for n in needles]
     return [conductor for needle in needles for conductor in _two_conductors(needle, device)]
 
 

@@ -66,10 +66,14 @@ def test_two_conductors_stand_on_one_axis() -> None:
     assert distal.radius_mm == proximal.radius_mm == 0.825
 
 
-def test_an_electrode_conducts_itself() -> None:
-    """Monopolar electrodes are what they were."""
+def test_an_electrode_conducts_to_where_its_shaft_is_insulated() -> None:
+    """The exposure of a monopolar electrode ends a little earlier at its upper end; the tip stays."""
     lines = [replace(needle(), id=name) for name in ("E1", "E2")]
-    assert conducting(lines, ElectrodeDevice()) == lines
+    for line, found in zip(lines, conducting(lines, ElectrodeDevice()), strict=True):
+        assert found.id == line.id and found.exposure_mm == pytest.approx(
+            line.exposure_mm - INSULATED_END_RADII * 0.825
+        )
+        np.testing.assert_array_equal(found.tip_mm, line.tip_mm)
 
 
 def test_the_current_is_that_of_insulated_cylinders(predicted: TreatmentResult) -> None:
