@@ -62,8 +62,8 @@ def test_a_bipolar_needle_fires_at_its_own_voltage(box_case: Case, coarse: Treat
     """One pair along its axis, no choice of voltages; what it does not cover is refused with the numbers."""
     device = BipolarNeedle()
     line = ElectrodeLine(
-        "E1", target_centroid_mm(box_case) + np.array([0.0, 12.0, 0.0]), np.array([0.0, 1.0, 0.0]), device.span_mm, (0.0, 7.5),
-        device.radius_mm,
+        "E1", target_centroid_mm(box_case) + np.array([0.0, 12.0, 0.0]), np.array([0.0, 1.0, 0.0]), device.span_mm,
+        (0.0, 7.5), device.radius_mm,
     )  # fmt: skip
     found = plan_pulses(box_case, coarse, [line], device, PANCREAS_IRE_DEFAULT)
     assert found.voltages_v == {("E1.distal", "E1.proximal"): 2700.0}
