@@ -30,6 +30,7 @@ from guidance.ablation.voltages import (
     PairName,
     VoltageRange,
     Wanted,
+    between,
     choose_voltages,
     pair_fields,
     voltage_ranges,
@@ -37,8 +38,9 @@ from guidance.ablation.voltages import (
 from guidance.protocol import Protocol
 from kinematics.errors import InvalidInputError
 
-SOLVES = 3
-"""So many solutions to settle; where none of them is accepted, one more at the highest voltages proves the refusal."""
+SOLVES = 4
+"""At most: at the aim, where that is not enough at the highest voltages (which settles whether any will do), and then
+at what lies between."""
 
 
 class Solution(Interface):
@@ -150,33 +152,35 @@ def refine_voltages(
 
     step = settings.voltage_step_v
     aim = {n: (start_v or {}).get(n, protocol.firing_voltage_v(r.spacing_mm)) for n, r in ranges.items()}
-    voltages = {n: r.nearest_v(aim[n], step) for n, r in ranges.items()}
-    first = last = tried(voltages)
+    first = last = tried({n: r.nearest_v(aim[n], step) for n, r in ranges.items()})
+    made = [first]
     best = first if first.accepted else None
-    solves = 1
+    if best is None:
+        highest = {n: last.ranges[n].most_v for n in last.voltages_v}
+        if highest != last.voltages_v:
+            last = tried(highest)
+            made.append(last)
+            best = last if last.accepted else None
     short = (0.0, 0.0)
-    while solves < SOLVES and not (start_v is not None and first.accepted):
+    while best is not None and len(made) < SOLVES and not (start_v is not None and first.accepted):
         asked = replace(
             wanted,
             tumour_percent=min(wanted.tumour_percent + short[0], 100.0),
             margin_percent=min(wanted.margin_percent + short[1], 100.0),
         )
-        ordered = {n: last.ranges[n] for n in last.fields}
-        choice = choose_voltages(last.fields, ordered, asked, settings).voltages_v
-        voltages = choice if choice is not None else {n: r.most_v for n, r in ordered.items()}
-        if voltages == last.voltages_v:
+        known = {n: between([t.fields[n] for t in made], wanted.threshold_v_per_cm) for n in best.fields}
+        ordered = {n: best.ranges[n] for n in known}
+        voltages = choose_voltages(known, ordered, asked, settings).voltages_v
+        if voltages is None or any(voltages == t.voltages_v for t in made):
             break
         last = tried(voltages)
-        solves += 1
-        if last.accepted and (best is None or last.overtreated < best.overtreated):
+        made.append(last)
+        if last.accepted and last.overtreated < best.overtreated:
             best = last
-        if choice is not None:  # what the estimate promised and the solution did not keep is asked for on top
-            short = _missing(last.solution.coverage, asked)
-    highest = {n: last.ranges[n].most_v for n in last.voltages_v}
-    if best is None and last.voltages_v != highest:
-        last = tried(highest)
-        solves += 1
-        best = last if last.accepted else None
+        # What the estimate promised and the solution did not keep is asked for on top.
+        gap = _missing(last.solution.coverage, wanted)
+        short = (short[0] + gap[0], short[1] + gap[1])
+    solves = len(made)
     if best is None:
         reasons, binding = refusal(last.solution, last.fields, last.ranges, wanted, lines, grid.affine)
         refused = PulsePlan(

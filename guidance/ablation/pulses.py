@@ -70,7 +70,7 @@ def plan_pulses(
         begun, solved = solved, solved + 1
 
         def part(what: str, fraction: float) -> None:
-            tell(what, min((begun + fraction) / (SOLVES + 1), 1.0))
+            tell(what, min((begun + fraction) / SOLVES, 1.0))
 
         return field.solve(fired, protocol.threshold_v_per_cm, part)
 

@@ -21,6 +21,8 @@ from guidance.protocol import Protocol
 from kinematics.errors import InvalidInputError
 
 PairName = tuple[str, str]
+POWERS = (0.5, 2.0)
+"""Least and largest power of the voltage that a cell's field is taken to grow with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,32 @@ def pair_fields(firings: Sequence[Fired]) -> dict[PairName, PairField]:
             f.voltage_v, max(old.current_a, f.current_a), np.maximum(old.field_v_per_cm, f.field_v_per_cm)
         )
     return found
+
+
+def between(solved: Sequence[PairField], threshold_v_per_cm: float) -> PairField:
+    """Return a pair's field whose proportion to the voltage is right where it passes a threshold.
+
+    From its solutions at the lowest and the highest voltage: where σ rises, |E| is no proportion of the voltage. Each
+    cell's power law through both says at which voltage it passes, and the field returned passes there in proportion.
+    Of one solution, it is that one.
+
+    Args:
+        solved: The pair's solutions; at least one.
+        threshold_v_per_cm: The field of interest.
+    """
+    low, high = min(solved, key=lambda f: f.voltage_v), max(solved, key=lambda f: f.voltage_v)
+    if high.voltage_v <= low.voltage_v * (1.0 + TOLERANCE):
+        return high
+    e1, e2 = np.maximum(low.field_v_per_cm, 1e-3), np.maximum(high.field_v_per_cm, 1e-3)
+    steps = math.log(high.voltage_v / low.voltage_v)
+    # No cell's field rises by less than a half or by more than twice the voltage's own power.
+    power = np.clip(np.log(e2 / e1) / steps, *POWERS)
+    nearer_low = np.abs(np.log(threshold_v_per_cm / e1)) < np.abs(np.log(threshold_v_per_cm / e2))
+    base, voltage = np.where(nearer_low, e1, e2), np.where(nearer_low, low.voltage_v, high.voltage_v)
+    passes_v = voltage * (threshold_v_per_cm / base) ** (1.0 / power)
+    return PairField(
+        high.voltage_v, high.current_a, (threshold_v_per_cm * high.voltage_v / passes_v).astype(np.float32)
+    )
 
 
 @dataclass(frozen=True)
