@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from kinematics.durable import write_text
 from kinematics.errors import InvalidInputError
 from kinematics.value import Value
 from registration.budget import ErrorBudget
+from registration.images.volume import Volume, write_image
 
 
 class RunSettings(Value):
@@ -52,6 +54,10 @@ class RunFolder:
     def field(self, *, as_placed: bool) -> Path:
         """The largest |E| over all firings [V/cm], frame `ct`: of the plan, or of the needles as measured."""
         return self["field_as_placed.nii.gz" if as_placed else "field_planned.nii.gz"]
+
+    def keep_field(self, *, as_placed: bool) -> Callable[[Volume], None]:
+        """Return what saves a field as an image, so that report and other programs need not solve it again."""
+        return lambda field: write_image(field, self.field(as_placed=as_placed))
 
     @property
     def journal(self) -> Path:

@@ -243,14 +243,10 @@ class SimulatedProcedure:
                 suite=self.settings.suite,
                 protocol=self.protocol,
                 progress=self._part("plan"),
-                on_field=self._keep_field(as_placed=False),
+                on_field=self.folder.keep_field(as_placed=False),
             )
             plan.save(self.folder["plan.json"])
         return plan
-
-    def _keep_field(self, *, as_placed: bool) -> Callable[[Volume], None]:
-        """Return what saves a field as an image, so that report and other programs need not solve it again."""
-        return lambda field: write_image(field, self.folder.field(as_placed=as_placed))
 
     @property
     def saved_plan(self) -> Plan:
@@ -365,7 +361,7 @@ class SimulatedProcedure:
         for path in (self.folder["placement.json"], self.folder["verdict.json"], self.folder.field(as_placed=True)):
             path.unlink(missing_ok=True)
         check_ct = self.scan()
-        placement, verdict = self.judge_image(check_ct, on_field=self._keep_field(as_placed=True))
+        placement, verdict = self.judge_image(check_ct, on_field=self.folder.keep_field(as_placed=True))
         if self.folder.truth.exists():  # it decides nothing, and a verdict does without
             truth = ProcedureTruth.load(self.folder.truth)
             verdict = with_truth(verdict, self.saved_plan, placement, truth, self.case)
@@ -394,8 +390,8 @@ class SimulatedProcedure:
             placement = measure(
                 check_ct, self.planning_ct, plan, self.case, suite=suite, budget=self.settings.budget, progress=looking
             )
-            approved = self._approved_sha256()
+            hashed = self._approved_sha256()
             verdict = judge(
-                plan, placement, self.case, budget, self.protocol, judging, approved_sha256=approved, on_field=on_field
+                plan, placement, self.case, budget, self.protocol, judging, approved_sha256=hashed, on_field=on_field
             )
         return placement, verdict

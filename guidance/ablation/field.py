@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from guidance.ablation import field_loops, needle_field
+from guidance.ablation import field_loops, needle_field, needle_loops
 from guidance.ablation.line_charges import LineCharges, firing_shares
 from guidance.ablation.multigrid import Anisotropic, Multigrid
 from guidance.ablation.needle_field import NearNeedles
@@ -34,8 +34,14 @@ ROUNDS = 60
 """Joint improvements at most."""
 CYCLES = 3
 """Steps of conjugate gradients in each."""
-FIRST_CYCLES = 10
-"""In the first, whose current is that of tissue at rest."""
+FIRST_RESIDUAL = 0.02
+"""In the first round, whose current is that of tissue at rest."""
+MORE_CYCLES = 40
+"""Where those leave more than the rest of the round is off by."""
+MIXED = 3
+"""Earlier rounds whose currents are mixed into the next ones."""
+KEPT = 1.0
+"""Of what the rest of the round is off by: so much residual may be left."""
 RELAX = 1.2
 """How far σ moves towards what it should be, as a power of the ratio."""
 
@@ -149,12 +155,15 @@ class PositionField:
         field, settled = np.empty_like(sigma), np.empty_like(sigma)
         partial = np.empty((kind.shape[0], 2))
         change, uneven, left = math.inf, math.inf, math.inf
+        mixed = _Mixed()
         for number in range(1, ROUNDS + 1):
             self._grid.conduct(sigma)
             source.fill(0.0)
             self._near.deposit(source, current)
-            cycles = FIRST_CYCLES if number == 1 and begin is None else CYCLES
-            left = self._grid.solve(source, potential, 0.1 * RESIDUAL, cycles)[1]
+            enough = FIRST_RESIDUAL if number == 1 else max(KEPT * min(max(change, uneven), 0.3), 0.1 * RESIDUAL)
+            left = self._grid.solve(source, potential, 0.1 * RESIDUAL, CYCLES)[1]
+            if left > enough:  # where σ differs by thousands between neighbours, three steps do not keep up
+                left = self._grid.solve(source, potential, enough, MORE_CYCLES)[1]
             rings = self._near.ring_sigma(sigma)
             effective = 1.0 / ((1.0 / rings) @ self._near.ring_shares)
             surface = self._surface_v(potential, current, effective)
@@ -188,7 +197,7 @@ class PositionField:
                     segment_a=current,
                 )
             sigma, settled = settled, sigma
-            current = current + self._evened(mean[self._owner] - surface, effective)
+            current = mixed.next(current, self._evened(mean[self._owner] - surface, effective))
         raise InvalidInputError(
             "the field does not settle",
             value=f"residual {left:.1e}, segments off by {uneven:.1e} of the voltage, σ still changing by {change:.1e}",
@@ -200,13 +209,20 @@ class PositionField:
         """Return the currents of the segments [A] as uniform tissue would have them."""
         shares, _ = firing_shares(self._charges.net_mm, self._charges.ohmic_v(), [pair])
         density = np.einsum("b,bes->es", shares[0], self._charges.density).reshape(-1)
-        level = self._near.ring_sigma(sigma).mean()
+        level = 1.0 / ((1.0 / self._near.ring_sigma(sigma)) @ self._near.ring_shares)
         first: FloatArray = 4.0 * math.pi * level * MM_PER_M * density * self._lengths
+        # The tissue round each segment has its share, and each electrode the net current it had.
+        net = np.bincount(self._owner, density * self._lengths)
+        along = np.bincount(self._owner, first)
+        for e in np.flatnonzero(np.abs(net) > 1e-6 * np.abs(net).max()):
+            first[self._owner == e] *= 4.0 * math.pi * level.mean() * MM_PER_M * net[e] / along[e]
+        for e in np.flatnonzero(np.abs(net) <= 1e-6 * np.abs(net).max()):
+            first[self._owner == e] = 0.0
         return first
 
     def _surface_v(self, potential: Double, current: FloatArray, effective: FloatArray) -> FloatArray:
         """Return the potential on each segment's surface: the grid's there, and what the needle adds to it."""
-        grid = np.array([needle_field.interpolated(potential, place) for place in self._middles()])
+        grid = np.array([needle_loops.interpolated(potential, place) for place in self._middles()])
         found: FloatArray = grid + self._near.surface @ (current / effective)
         return found
 
@@ -219,6 +235,29 @@ class PositionField:
         matrix[m + self._owner, np.arange(m)] = 1.0
         change: FloatArray = np.linalg.solve(matrix, np.concatenate([lacking_v, np.zeros(n)]))[:m]
         return change
+
+
+class _Mixed:
+    """The next currents from the last few and the changes they asked for (Anderson's mixing).
+
+    Reference: Walker & Ni, SIAM J. Numer. Anal. 49:1715, 2011.
+    """
+
+    def __init__(self) -> None:
+        self._at: list[FloatArray] = []
+        self._asked: list[FloatArray] = []
+
+    def next(self, current: FloatArray, change: FloatArray) -> FloatArray:
+        """Return the combination whose change would be least, with that change made."""
+        self._at = [*self._at[-MIXED:], current]
+        self._asked = [*self._asked[-MIXED:], change]
+        if len(self._at) == 1:
+            return current + change
+        steps = np.diff(np.array(self._at), axis=0).T
+        turns = np.diff(np.array(self._asked), axis=0).T
+        share = np.linalg.lstsq(turns, change, rcond=1e-8)[0]
+        found: FloatArray = current + change - (steps + turns) @ share
+        return found
 
 
 def _tensors(tissue: TissueMap) -> Anisotropic:

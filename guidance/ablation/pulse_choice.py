@@ -14,7 +14,7 @@ from guidance.ablation.coverage import Coverage
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.line_charges import Pair
-from guidance.ablation.pulse_order import Fired, firing_rule, pulse_rows, spacings_mm
+from guidance.ablation.pulse_order import Fired, firing_rule, pulse_rows
 from guidance.ablation.pulse_plan import (
     Limit,
     PairVoltage,
@@ -205,6 +205,7 @@ def fixed_voltages(
     pairs: Sequence[Pair],
     *,
     current_max_a: float,
+    apart_mm: float,
     stage: PulseStage = PulseStage.PLANNED,
     settings: PulseSettings | None = None,
 ) -> Treatment[S]:
@@ -217,6 +218,7 @@ def fixed_voltages(
         protocol: Threshold and coverage asked.
         pairs: With the device's voltage.
         current_max_a: The device's limit.
+        apart_mm: Between the middles of its two conductors.
         stage: Of the plan.
         settings: Heart rates.
     """
@@ -224,8 +226,7 @@ def fixed_voltages(
     solution = solve(list(pairs))
     fields = pair_fields(solution.firings)
     voltages = {(a, b): v for a, b, v in pairs}
-    spacing = {(f.a, f.b): s for f in solution.firings for s in (_spacing_mm(lines, f.a, f.b),)}
-    ranges = {n: VoltageRange(spacing[n], v, v, Limit.DEVICE, f"{v:.0f} V of the device") for n, v in voltages.items()}
+    ranges = {n: VoltageRange(apart_mm, v, v, Limit.DEVICE, f"{v:.0f} V of the device") for n, v in voltages.items()}
     c, asked = solution.coverage, (protocol.coverage_tumour_min_percent, protocol.coverage_margin_min_percent)
     current = max(f.current_a for f in fields.values())
     reasons = [
@@ -248,13 +249,8 @@ def fixed_voltages(
     peak = np.maximum.reduce([f.field_v_per_cm for f in fields.values()])
     over = int((~(grid.margin | grid.tumour) & (peak >= protocol.threshold_v_per_cm)).sum())
     best = _Tried(voltages, solution, fields, ranges, True, over)
-    plan = _settled(best, lines, grid, protocol, stage, settings, (), 1)
+    plan = _settled(best, lines, grid, protocol, stage, settings, (), 1, apart_mm)
     return Treatment(plan, voltages, solution, solution)
-
-
-def _spacing_mm(lines: Sequence[ElectrodeLine], a: str, b: str) -> float:
-    by_name = {line.id: line for line in lines}
-    return max(spacings_mm(by_name[a], by_name[b]))
 
 
 def _settled(
@@ -266,9 +262,10 @@ def _settled(
     settings: PulseSettings,
     not_fired: tuple[str, ...],
     solves: int,
+    apart_mm: float | None = None,
 ) -> PulsePlan:
     """Return the plan whose numbers are those of an accepted solution."""
-    rows = pulse_rows(lines, best.solution.firings, protocol)
+    rows = pulse_rows(lines, best.solution.firings, protocol, apart_mm)
     total = sum(r.test_pulses + r.pulses for r in rows)
     return PulsePlan(
         status=PulsePlanStatus.OK,

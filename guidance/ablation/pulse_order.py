@@ -117,7 +117,9 @@ def _middle(line: ElectrodeLine, position: int) -> FloatArray:
     return middle
 
 
-def pulse_rows(lines: Sequence[ElectrodeLine], firings: Sequence[Fired], protocol: Protocol) -> tuple[PulseRow, ...]:
+def pulse_rows(
+    lines: Sequence[ElectrodeLine], firings: Sequence[Fired], protocol: Protocol, apart_mm: float | None = None
+) -> tuple[PulseRow, ...]:
     """Return solved firings as rows, in the order in which they are to be fired.
 
     All pairs at the deepest position come first, then all at the next: needles only ever go outwards, and all are
@@ -129,6 +131,7 @@ def pulse_rows(lines: Sequence[ElectrodeLine], firings: Sequence[Fired], protoco
         lines: Electrodes, frame `ct`.
         firings: Each pair once at each position, with voltage and current.
         protocol: Gives pulses, and the highest voltage.
+        apart_mm: Spacing of every pair, of a device whose conductors are fixed; measured when None.
 
     Raises:
         InvalidInputError: A firing of an electrode or position that is not there, a pair that misses a position or
@@ -140,7 +143,8 @@ def pulse_rows(lines: Sequence[ElectrodeLine], firings: Sequence[Fired], protoco
     for f in firings:
         _check(f, by_name, protocol)
         pair = (f.a, f.b)
-        spacings.setdefault(pair, spacings_mm(by_name[f.a], by_name[f.b]))
+        measured = spacings_mm(by_name[f.a], by_name[f.b])
+        spacings.setdefault(pair, measured if apart_mm is None else (apart_mm,) * len(measured))
         if f.position in at.setdefault(pair, {}):
             raise InvalidInputError(f"{f.a}–{f.b} fires twice at position {f.position}")
         at[pair][f.position] = f

@@ -75,5 +75,6 @@ def plan_pulses(
         return field.solve(fired, protocol.threshold_v_per_cm, part)
 
     if isinstance(device, BipolarNeedle):
-        return fixed_voltages(solve, lines, grid, protocol, pairs, current_max_a=device.current_max_a, stage=stage)
+        most_a, apart_mm = device.current_max_a, device.pitch_mm
+        return fixed_voltages(solve, lines, grid, protocol, pairs, current_max_a=most_a, apart_mm=apart_mm, stage=stage)
     return refine_voltages(solve, lines, grid, protocol, only=only, start_v=start_v, stage=stage)

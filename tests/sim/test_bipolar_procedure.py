@@ -29,7 +29,7 @@ SUITE = SuiteDescription(device=NEEDLE, check_scan=CheckScan(spacing_mm=(0.9, 0.
 def done(tmp_path_factory: pytest.TempPathFactory) -> SimulatedProcedure:
     """A whole run on a phantom with a nodule, from fewer directions and starts than usual."""
     path = tmp_path_factory.mktemp("bipolar")
-    case = make_phantom(4, tumour="nodule", device=NEEDLE)
+    case = make_phantom(4, tumour="nodule", device=NEEDLE).with_tissue_set("uniform-0.2")
     save_case(case, path / "case")
     settings = RunSettings(
         case_folder=str(path / "case"),

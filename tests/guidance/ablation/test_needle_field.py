@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from guidance.ablation import needle_field
+from guidance.ablation import needle_field, needle_loops
 from guidance.ablation.line_charges import LineCharges
 from guidance.ablation.needle_field import NearNeedles
 from kinematics.errors import InvalidInputError
@@ -46,14 +46,14 @@ def test_cubics_are_interpolated_exactly() -> None:
     def value(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         return 1.0 + x**3 - 2.0 * x * y**2 + 0.5 * z**3 * y - z
 
-    assert needle_field.interpolated(value(i, j, k), place) == pytest.approx(float(value(*place)))
+    assert needle_loops.interpolated(value(i, j, k), place) == pytest.approx(float(value(*place)))
 
 
 def test_beyond_its_reach_a_blob_is_its_charge() -> None:
     """The potential of a blob joins 1/r, and is finite at its middle."""
     sd = 1.5
     points = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 4.5 * sd], [3.0, 0.0, 0.0]])
-    found = needle_field.blob_potential(points, np.zeros((1, 3)), sd)[:, 0]
+    found = needle_loops.blob_potential(points, np.zeros((1, 3)), sd)[:, 0]
     assert found[0] == pytest.approx(math.sqrt(2.0 / math.pi) / sd)
     assert found[1] == pytest.approx(1.0 / (4.5 * sd), rel=1e-5)
     assert found[2] == pytest.approx(math.erf(3.0 / math.sqrt(2.0) / sd) / 3.0)
@@ -88,7 +88,7 @@ def test_what_is_added_is_the_field_of_the_line_less_that_of_the_grid() -> None:
         if np.linalg.norm(np.cross(x - charges.start_mm[0], charges.axis[0])) < 0.6:
             continue  # in the metal
         around = np.concatenate([x + np.eye(3), x - np.eye(3)])
-        volts = needle_field.blob_potential(around, blobs.reshape(-1, 3), needle_field.BLOB_CELLS)
+        volts = needle_loops.blob_potential(around, blobs.reshape(-1, 3), needle_field.BLOB_CELLS)
         volts = volts.reshape(6, m, -1) @ needle_field.GAUSS_SHARE @ current
         grid = -(volts[:3] - volts[3:]) / 2.0
         places, share = np.polynomial.legendre.leggauss(60)

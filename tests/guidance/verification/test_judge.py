@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from guidance.ablation.coverage import Coverage
-from guidance.ablation.electrode import ElectrodeLine
+from guidance.ablation.electrode import ElectrodeLine, conducting
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.pulse_choice import Treatment
 from guidance.ablation.pulse_plan import PulseStage
@@ -128,7 +128,7 @@ def test_coverage_and_currents_are_those_of_the_field_where_the_needles_stand(
     case, plan = scene
     result = predict(
         TreatmentGrid.around_target(case),
-        [ElectrodeLine.of_plan(e, plan.device.radius_mm) for e in plan.electrodes],
+        conducting([ElectrodeLine.of_plan(e, plan.device.radius_mm) for e in plan.electrodes], plan.device),
         [(p.a, p.b, p.voltage_v) for p in plan.pairs],
         500.0,
         tissue_of(case),
