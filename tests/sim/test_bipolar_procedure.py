@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from guidance.ablation.grid import TreatmentGrid
+from guidance.ablation.treatment import coverage_of
 from guidance.case.store import save_case
 from guidance.planning import directions
 from guidance.planning import search as search_module
@@ -15,6 +17,7 @@ from guidance.scene import BipolarNeedle, CheckScan, ElectrodeDevice, SuiteDescr
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
 from kinematics.errors import InvalidInputError
+from registration.images.volume import read_image
 from sim import run_report
 from sim.phantom import TUMOURS_MM, make_phantom, phantom_name
 from sim.run_folder import RunSettings
@@ -100,13 +103,15 @@ def test_the_report_shows_pulls_pair_and_field(
     assert row[4] == "22" and row[5] == ", ".join(f"{p:g}" for p in plan.electrodes[0].pull_back_mm)
     (pair,) = tables.pairs(plan, verdict).rows
     assert pair[:2] == ("E1.distal–E1.proximal", "15.0") and "2700" in pair
-    placement = Placement.load(done.folder["placement.json"])
-    field = run_report.field_of_run(done, plan, placement, verdict)
-    assert field is not None and verdict.coverage is not None
-    assert field.coverage.with_margin_percent == pytest.approx(verdict.coverage.with_margin_percent)
-    as_planned = run_report.field_of_run(done, plan, None, None)
-    assert as_planned is not None and plan.coverage is not None
-    assert as_planned.coverage.with_margin_percent == pytest.approx(plan.coverage.with_margin_percent, abs=0.2)
+    assert verdict.coverage is not None and plan.coverage is not None
+    grid = TreatmentGrid.around_target(done.case)
+    for as_placed, coverage in ((True, verdict.coverage), (False, plan.coverage)):
+        field = read_image(done.folder.field(as_placed=as_placed))
+        found = coverage_of(grid, field.voxels.astype(np.float32), 500.0)
+        assert found.with_margin_percent == pytest.approx(coverage.with_margin_percent, abs=0.05)
+    assert verdict.pulse_plan is not None
+    rows = done.folder["pulses.csv"].read_text().splitlines()
+    assert len(rows) == 1 + len(verdict.pulse_plan.rows)
 
 
 def test_the_pictures_show_where_a_needle_conducts() -> None:
