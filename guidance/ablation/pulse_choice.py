@@ -69,12 +69,14 @@ class Treatment(Generic[S]):
             left out.
         solution: At these voltages; None when no pair may fire.
         first: The first solution, at the voltages handed over or at the protocol's aim.
+        strongest: The solution at the highest voltages that were tried.
     """
 
     pulse_plan: PulsePlan
     voltages_v: dict[PairName, float]
     solution: S | None
     first: S | None
+    strongest: S | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,7 @@ def refine_voltages(
     if not ranges:
         reasons = ("no pair may fire", *not_fired) if not_fired else ("no two electrodes stand where a pair may fire",)
         none = PulsePlan(status=PulsePlanStatus.REFUSED, stage=stage, reasons=reasons, not_fired=not_fired)
-        return Treatment(none, {}, None, None)
+        return Treatment(none, {}, None, None, None)
     wanted = Wanted(
         grid.tumour,
         grid.margin,
@@ -192,9 +194,10 @@ def refine_voltages(
             solves=solves,
             settings=settings,
         )
-        return Treatment(refused, last.voltages_v, last.solution, first.solution)
-    return Treatment(_settled(best, lines, grid, protocol, stage, settings, not_fired, solves), best.voltages_v,
-                     best.solution, first.solution)  # fmt: skip
+        return Treatment(refused, last.voltages_v, last.solution, first.solution, last.solution)
+    plan = _settled(best, lines, grid, protocol, stage, settings, not_fired, solves)
+    strongest = max(made, key=lambda t: sum(t.voltages_v.values()))
+    return Treatment(plan, best.voltages_v, best.solution, first.solution, strongest.solution)
 
 
 def fixed_voltages(
@@ -245,12 +248,12 @@ def fixed_voltages(
             status=PulsePlanStatus.REFUSED, stage=stage, reasons=tuple(reasons), binding=binding, solves=1,
             settings=settings,
         )  # fmt: skip
-        return Treatment(refused, voltages, solution, solution)
+        return Treatment(refused, voltages, solution, solution, solution)
     peak = np.maximum.reduce([f.field_v_per_cm for f in fields.values()])
     over = int((~(grid.margin | grid.tumour) & (peak >= protocol.threshold_v_per_cm)).sum())
     best = _Tried(voltages, solution, fields, ranges, True, over)
     plan = _settled(best, lines, grid, protocol, stage, settings, (), 1, apart_mm)
-    return Treatment(plan, voltages, solution, solution)
+    return Treatment(plan, voltages, solution, solution, solution)
 
 
 def _settled(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -199,7 +199,7 @@ class Assembly:
             coverage=result.coverage.model_copy(
                 update={
                     "probability": self.scorer.coverage_probability(
-                        scored, self.model, covers, self._solved(scored, treatment.voltages_v, result)
+                        scored, self.model, covers, self._solved(scored, treatment)
                     )
                 }
             ),
@@ -217,21 +217,21 @@ class Assembly:
         reasons = tuple(c.sentence for c in not_kept(checks, Severity.WARN))
         return plan.model_copy(update={"checks": checks, "reasons": reasons})
 
-    def _solved(
-        self, scored: Scored, voltages_v: Mapping[tuple[str, str], float], result: TreatmentResult
-    ) -> SolvedArray:
+    def _solved(self, scored: Scored, treatment: Treatment[TreatmentResult]) -> SolvedArray | None:
         """Return what the solution of an array says, for estimates of the same array placed with error.
 
         Voltages are chosen again once the needles stand: what can be reached is what the highest ones reach.
         """
+        if treatment.strongest is None:
+            return None
         axes = np.tile(scored.candidate.axis, (len(scored.tips_mm), 1))
         lines = self.scorer.lines(scored.tips_mm, axes, scored.plan)
         number = {line.id: n for n, line in enumerate(lines)}
-        fired = [(a, b, v) for (a, b), v in voltages_v.items()]
+        fired = list({(f.a, f.b): (f.a, f.b, f.voltage_v) for f in treatment.strongest.firings}.values())
         highest = self.protocol.voltage_per_distance_max_v_per_cm
         return SolvedArray(
             {(number[a], number[b]): highest for a, b, _ in fired},
-            self.scorer.target.limits_like(lines, fired, result.peak, self.protocol.threshold_v_per_cm),
+            self.scorer.target.limits_like(lines, fired, treatment.strongest.peak, self.protocol.threshold_v_per_cm),
         )
 
     def _touching(self, scored: Scored) -> tuple[FloatArray, float]:

@@ -47,7 +47,7 @@ def stand_in(
     )
     if not accepted:
         refused = PulsePlan(status=PulsePlanStatus.REFUSED, stage=stage, reasons=("a stand-in that is refused",))
-        return Treatment(refused, dict(voltages_v), solution, solution)
+        return Treatment(refused, dict(voltages_v), solution, solution, solution)
     rows = tuple(
         PulseRow(
             order=n + 1,
@@ -92,4 +92,4 @@ def stand_in(
         pulses_total=total,
         minutes=minutes_of(total, PulseSettings()),
     )
-    return Treatment(plan, dict(voltages_v), solution, solution)
+    return Treatment(plan, dict(voltages_v), solution, solution, solution)

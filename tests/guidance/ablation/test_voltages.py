@@ -19,6 +19,7 @@ from guidance.ablation.voltages import (
     PairField,
     VoltageRange,
     Wanted,
+    between,
     choose_voltages,
     pair_fields,
     voltage_range,
@@ -226,6 +227,21 @@ def test_a_choice_takes_fields_and_ranges_that_match() -> None:
         choose_voltages(fields, {("E1", "E3"): within}, wanted(), STEPS)
     with pytest.raises(InvalidInputError, match="E1–E2 is not on the target's grid"):
         choose_voltages(fields, {("E1", "E2"): within}, wanted(), STEPS)
+
+
+def test_between_two_solutions_a_power_law_is_met() -> None:
+    """E grows as V to a power of its own in each cell: the voltage at which it passes is found, in proportion after."""
+    rng = np.random.default_rng(3)
+    power, unit = rng.uniform(0.7, 1.6, (4, 5, 6)), rng.uniform(150.0, 900.0, (4, 5, 6))
+
+    def at(voltage_v: float) -> PairField:
+        return PairField(voltage_v, 0.004 * voltage_v, (unit * (voltage_v / 2000.0) ** power).astype(np.float32))
+
+    low, high = at(1800.0), at(2600.0)
+    found = between([high, low], 500.0)
+    passes_v = 500.0 * found.voltage_v / found.field_v_per_cm
+    np.testing.assert_allclose(passes_v, 2000.0 * (500.0 / unit) ** (1.0 / power), rtol=1e-4)
+    assert between([low], 500.0) is low and between([low, at(1800.0)], 500.0).voltage_v == 1800.0
 
 
 def test_limits_are_the_protocol_s_own() -> None:
