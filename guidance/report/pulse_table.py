@@ -97,8 +97,8 @@ def lesion(planned: LesionFigures | None, placed: LesionFigures | None) -> Grid 
         "The smallest margin is how far round the tumour all tissue that counts is covered; negative: how deep in the "
         "tumour something is not. Cells of "
         f"{_of(both).cell_mm:g} mm. Heat: Pennes, pulses without a pause at the fastest heart rate, blood vessels kept "
-        "at 37 °C, σ not growing with temperature, no heat led away by the metal; above 100 °C tissue boils, which is not "
-        "modelled. "
+        "at 37 °C, σ not growing with temperature, no heat led away by the metal; above 100 °C tissue boils, which is "
+        "not modelled. "
         "Peleg–Fermi: in vitro figures, not for planning."
     )
     return Grid(("", "planned", "as placed"), tuple(rows), note=note)
