@@ -16,9 +16,8 @@ from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from registration.labels.label_set import LARGEST_LABEL
 
-ROWS_MAX = 256
-"""`kind` holds a row in one byte."""
-UNKNOWN = -1
+UNKNOWN = 255
+"""Marks, while a map is made, a label that nothing describes: `kind` holds a row in one byte, so 255 rows remain."""
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -79,7 +78,8 @@ class TissueMap:
         resting, permeabilised, first, last = self.table.T
         # Comparisons are written so that NaN fails them.
         rises = (resting > 0.0) & (resting <= permeabilised) & (permeabilised < np.inf)
-        ramps = ((first >= 0.0) & (first < last) & (last < np.inf)) | (np.isposinf(first) & np.isposinf(last))
+        constant = np.isposinf(first) & np.isposinf(last) & (resting == permeabilised)
+        ramps = constant | ((first >= 0.0) & (first < last) & (last < np.inf))
         for n in np.flatnonzero(~(rises & ramps)):
             raise InvalidInputError(
                 f"the conductivity of {self.names[n]} cannot be used",
@@ -145,52 +145,31 @@ class TissueMap:
             shape: Cell counts.
 
         Raises:
-            InvalidInputError: A cell whose label no structure describes; more different conductivities than 256.
+            InvalidInputError: A cell whose label no structure describes; more than 255 different conductivities.
         """
-        names, rows = [], []
-
-        def row(name: str, conductivity: TissueConductivity) -> int:
-            if name not in names:
-                names.append(name)
-                rows.append(conductivity)
-            return names.index(name)
-
-        of_label = np.full(LARGEST_LABEL + 1, UNKNOWN, dtype=np.int16)
-        for structure in case.description.structures:
-            own = structure.name in tissues.structures
-            name = f"structure {structure.name}" if own else structure.tissue.value
-            of_label[structure.label] = row(name, tissues.of(structure))
-        unlabelled, outside = (
-            row(tissue.value, tissues.tissues[tissue]) for tissue in (tissues.unlabelled, tissues.outside)
-        )
-        label = nearest(case.labels, affine, shape)
-        kind = np.where(nearest(case.body, affine, shape) > 0, np.int16(unlabelled), np.int16(outside))
-        kind = np.where(label > 0, of_label[label], kind)
-        if (kind == UNKNOWN).any():
+        rows, of_label = _rows(case, tissues)
+        names = list(rows)
+        kind_of = np.full(LARGEST_LABEL + 1, UNKNOWN, dtype=np.uint8)
+        for label, name in of_label.items():
+            kind_of[label] = names.index(name)
+        kind_of[0] = names.index(tissues.unlabelled)
+        labels = nearest(case.labels, affine, shape)
+        kind = kind_of[labels]
+        kind[(labels == 0) & (nearest(case.body, affine, shape) == 0)] = names.index(tissues.outside)
+        counts = np.bincount(kind.ravel(), minlength=UNKNOWN + 1)
+        if counts[UNKNOWN]:
             raise InvalidInputError(
                 "a cell has a label that no structure of the case describes",
-                value=np.unique(label[kind == UNKNOWN]).tolist(),
+                value=np.unique(labels[kind == UNKNOWN]).tolist(),
                 file=case.labels.file,
                 remedy="describe it in the table of roles, and import again",
             )
-        used = np.flatnonzero(np.bincount(kind.ravel(), minlength=len(rows)))
-        kept = [rows[n] for n in used]
-        if len(used) > ROWS_MAX:
-            raise InvalidInputError(
-                "the case has more structures with a σ of their own than a tissue map holds",
-                value=len(used),
-                limit=ROWS_MAX,
-                remedy="give σ by tissue class",
-            )
-        place = np.zeros(len(rows), dtype=np.uint8)
+        used = np.flatnonzero(counts)
+        place = np.zeros(UNKNOWN, dtype=np.uint8)
         place[used] = np.arange(len(used))
-        return cls(
-            place[kind],
-            np.array([_row(c) for c in kept]),
-            _tensors(kept, affine),
-            tuple(names[n] for n in used),
-            tissues.name,
-        )
+        kept = tuple(names[n] for n in used)
+        tensors = _tensors([rows[name] for name in kept], affine)
+        return cls(place[kind], np.array([_row(rows[name]) for name in kept]), tensors, kept, tissues.name)
 
     @classmethod
     def uniform(cls, shape: tuple[int, int, int], sigma_s_per_m: float) -> TissueMap:
@@ -198,6 +177,25 @@ class TissueMap:
         name = f"uniform {sigma_s_per_m:g} S/m"
         table = np.array([[sigma_s_per_m, sigma_s_per_m, np.inf, np.inf]])
         return cls(np.zeros(shape, dtype=np.uint8), table, None, (name,), name)
+
+
+def _rows(case: Case, tissues: TissueSet) -> tuple[dict[str, TissueConductivity], dict[int, str]]:
+    """Return σ by name of row, and the name of the row of each label."""
+    rows = {tissue.value: tissues.tissues[tissue] for tissue in (tissues.unlabelled, tissues.outside)}
+    of_label = {}
+    for structure in case.description.structures:
+        own = structure.name in tissues.structures
+        name = f"structure {structure.name}" if own else structure.tissue.value
+        of_label[structure.label] = name
+        rows[name] = tissues.of(structure)
+    if len(rows) > UNKNOWN:
+        raise InvalidInputError(
+            "the case has more structures with a σ of their own than a tissue map holds",
+            value=len(rows),
+            limit=UNKNOWN,
+            remedy="give σ by tissue class",
+        )
+    return rows, of_label
 
 
 def _row(c: TissueConductivity) -> tuple[float, float, float, float]:
