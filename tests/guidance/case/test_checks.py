@@ -36,6 +36,13 @@ def test_a_sound_case_passes(whole: Case) -> None:
     check_case(whole)
 
 
+def test_an_unknown_tissue_set_is_refused(whole: Case) -> None:
+    """Nothing is computed with conductivities that nobody gave."""
+    check_case(whole.with_tissue_set("ire-table-fat"))
+    with pytest.raises(InvalidInputError, match="no tissue set called 'mine'"):
+        check_case(whole.with_tissue_set("mine"))
+
+
 @pytest.mark.parametrize("shift_mm", [0.05, 0.2])
 def test_grids_agree_to_a_tenth_of_a_millimetre(box_case: Case, shift_mm: float) -> None:
     """A shift of 0.05 mm is the same grid, one of 0.2 mm is not."""

@@ -103,6 +103,13 @@ def test_phantom_comes_back(files: Files) -> None:
     assert "liver right of spleen" in case.description.provenance["sides"]
 
 
+def test_the_tissue_set_is_the_one_that_was_asked_for(files: Files) -> None:
+    """It stands in the case; an unknown one is refused before any file is read."""
+    assert files.load(tissues="ire-table-pancreas-2.5").description.tissue_set == "ire-table-pancreas-2.5"
+    with pytest.raises(InvalidInputError, match="no tissue set called 'liver'"):
+        files.load(tissues="liver", ct_path=files.folder / "nowhere.nii.gz")
+
+
 def test_dicom_series_with_nifti_labels(files: Files) -> None:
     """The CT as a DICOM series and the labels as NIfTI give the same case as two image files do."""
     write_series(files.case.ct, files.folder / "dicom", SeriesNames("phantom", "study", "ct", 1))

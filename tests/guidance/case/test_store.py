@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guidance.case.case import Case, is_of_older_form
+from guidance.ablation.conductivity import SETS
+from guidance.case.case import DEFAULT_TISSUE_SET, Case, is_of_older_form
 from guidance.case.store import FILES, load_case, save_case
 from kinematics.errors import InvalidInputError
 from registration.images.volume import read_image, write_image
@@ -68,6 +69,30 @@ def test_a_case_of_an_older_form_is_refused_with_what_to_do(box_case: Case, tmp_
     path.write_text("{")
     with pytest.raises(InvalidInputError, match="not valid"):
         load_case(tmp_path)
+
+
+def test_a_case_from_before_tissue_sets_has_the_default(box_case: Case, tmp_path: Path) -> None:
+    """A description without the key is read as naming the default, and is not of an older form."""
+    save_case(box_case, tmp_path)
+    path = tmp_path / "case.json"
+    old = json.loads(path.read_text())
+    assert old.pop("tissue_set") == DEFAULT_TISSUE_SET in SETS
+    path.write_text(json.dumps(old))
+    assert not is_of_older_form(path)
+    assert load_case(tmp_path).description == box_case.description
+
+
+def test_the_tissue_set_is_kept_and_an_unknown_one_is_refused(box_case: Case, tmp_path: Path) -> None:
+    """The name comes back and is part of the case's hash; one that nobody knows is refused with those there are."""
+    other = box_case.with_tissue_set("uniform-0.2")
+    save_case(other, tmp_path)
+    assert load_case(tmp_path).description.tissue_set == "uniform-0.2"
+    assert other.description.sha256() != box_case.description.sha256()
+    path = tmp_path / "case.json"
+    path.write_text(path.read_text().replace("uniform-0.2", "uniform-0.3"))
+    with pytest.raises(InvalidInputError, match="uniform-0.3") as caught:
+        load_case(tmp_path)
+    assert caught.value.remedy is not None and "uniform-0.2" in caught.value.remedy
 
 
 def test_a_case_that_was_not_finished_has_no_description(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from guidance.case.case import ASSUMED_ELIGIBLE
+from guidance.ablation.conductivity import tissue_set
+from guidance.case.case import ASSUMED_ELIGIBLE, Tissue
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.protocol_checks import eligibility_checks
 from guidance.report import records, tables
@@ -106,6 +107,19 @@ def test_a_long_journal_says_what_it_leaves_out() -> None:
     assert len(grid.rows) == records.MOST_JOURNAL_ROWS
     assert str(len(rows)) in grid.note
     assert grid.rows[0] == ("0", "a" * 12 + "…")
+
+
+def test_the_case_shows_how_its_tissue_conducts(full_run: ReportInputs) -> None:
+    """Every class and every structure of its own with σ, ramp and source; what the label 0 and the outside count as."""
+    chosen = tissue_set(full_run.case.description.tissue_set)
+    grid = records.conductivities(full_run)
+    rows = {row[0]: row[1:] for row in grid.rows}
+    assert set(rows) == {tissue.value for tissue in chosen.tissues} | {f"structure {n}" for n in chosen.structures}
+    tumour = chosen.tissues[Tissue.TUMOUR]
+    assert [float(cell) for cell in rows["tumour"][:2]] == [tumour.resting_s_per_m, tumour.permeabilised_s_per_m]
+    assert rows["tumour"][2] == f"{tumour.ramp_from_v_per_cm:g}–{tumour.ramp_to_v_per_cm:g}"
+    assert rows["bone"][2] == "constant" and rows["bone"][4] == chosen.tissues[Tissue.BONE].source
+    assert chosen.described in grid.note and "outside the skin: air" in grid.note
 
 
 def test_structures_give_volume_and_policy(full_run: ReportInputs) -> None:
