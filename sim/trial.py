@@ -21,6 +21,7 @@ from guidance.scene import SuiteDescription
 from guidance.verification.clearance import least_clearance
 from guidance.verification.judge import judge
 from guidance.verification.measure import measure
+from guidance.verification.replan import inserted_again
 from kinematics.errors import RefusedError, SafetyStop
 from kinematics.value import Value
 from registration.budget import ErrorBudget
@@ -175,7 +176,7 @@ def _trial(
         ),
         electrodes=electrodes,
         structure_hits=sum(c.mm <= 0.0 for c in clearances.values()),
-        readjustments=sum(a.startswith("re-insert") for a in verdict.advice),
+        readjustments=len(inserted_again(verdict.advice)),
         tumour_percent=verdict.coverage.tumour_percent if verdict.coverage else None,
         with_margin_percent=verdict.coverage.with_margin_percent if verdict.coverage else None,
         registration_error_mm=registration_error_mm(registration.T_robot_ct, truth, tumour),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from guidance.check import Check, Severity, not_kept
 from guidance.protocol import Protocol
 from guidance.protocol_checks import pair_name
@@ -20,6 +22,7 @@ _OF_THE_ARRAY = (
     Code.BIPOLAR_NEEDLES,
     Code.BIPOLAR_SPAN,
 )
+_AGAIN = "re-insert "
 _OF_COVERAGE = (Code.COVERAGE_TUMOUR_MIN, Code.COVERAGE_MARGIN_MIN)
 
 
@@ -84,7 +87,7 @@ def advise(
             f"(limit {protocol.depth_mismatch_max_mm:.0f})",
         }
         again.setdefault(worse, []).extend(numbers[k] for k in kinds)
-    advice += [f"re-insert {name}: " + "; ".join(why) for name, why in sorted(again.items())]
+    advice += [f"{_AGAIN}{name}: " + "; ".join(why) for name, why in sorted(again.items())]
     coverage = [c for c in hard if _any_of(_OF_COVERAGE, {c.code})]
     if coverage and not again and not placement.missing and not treatment:
         numbers_text = ", ".join(f"{c.name} {c.value:.1f} % (least {c.limit:.0f} %)" for c in coverage)
@@ -113,6 +116,12 @@ def advise(
     if _any_of((Code.NEEDLES_UNEXPLAINED,), failed):
         advice.append("look at the check CT: there is a needle that the plan does not know")
     return tuple(advice)
+
+
+def inserted_again(advice: Iterable[str]) -> tuple[str, ...]:
+    """Return the needles that some advice asks to insert again, each once, whatever the number of reasons."""
+    names = (sentence.removeprefix(_AGAIN).split(":")[0] for sentence in advice if sentence.startswith(_AGAIN))
+    return tuple(dict.fromkeys(names))
 
 
 def _any_of(codes: tuple[Code, ...], failed: set[str]) -> bool:

@@ -12,10 +12,11 @@ from guidance.ablation.lesion import lesion_figures
 from guidance.ablation.lesion_figures import LesionFigures
 from guidance.ablation.line_charges import Pair
 from guidance.ablation.pulse_choice import Treatment
-from guidance.ablation.pulse_plan import PulsePlan, PulsePlanStatus, PulseStage
+from guidance.ablation.pulse_plan import PulsePlan, PulsePlanStatus, PulseSettings, PulseStage
 from guidance.ablation.pulses import plan_pulses
 from guidance.ablation.surrogate import TargetPoints
 from guidance.ablation.treatment import TreatmentResult
+from guidance.ablation.voltages import PairField, pair_fields, voltage_ranges
 from guidance.protocol_checks import pair_name
 from guidance.scene import BipolarNeedle
 from guidance.verification.placement import FoundNeedle, Placement, PlacementStatus
@@ -139,7 +140,7 @@ def _reinsertions(
 ) -> list[str]:
     """Say which one needle, back where it was planned, opens the coverage most; nothing where voltages reach it.
 
-    Estimated round the solution as placed, at the voltages that cover most.
+    Estimated round the solution as placed, at the voltages that cover most with the needle where it was planned.
     """
     result = treated.solution
     if treated.pulse_plan.status is PulsePlanStatus.OK or result is None:
@@ -151,11 +152,16 @@ def _reinsertions(
     target = TargetPoints(grid.points_ct_mm(grid.tumour), grid.points_ct_mm(grid.margin))
     lines = conducting(list(standing.values()), plan.device)
     limits = target.limits_like(lines, pairs, result.peak, protocol.threshold_v_per_cm)
-    now = sum(target.coverage(lines, pairs, limits))
+    fields = pair_fields(result.firings)
+
+    def coverage(array: dict[str, ElectrodeLine]) -> tuple[float, float]:
+        fired = pairs if isinstance(plan.device, BipolarNeedle) else _highest(plan, array, fields, protocol)
+        return target.coverage(conducting(list(array.values()), plan.device), fired, limits) if fired else (0.0, 0.0)
+
+    now = sum(coverage(standing))
     ways = []
     for name in standing:
-        moved = {**standing, name: ElectrodeLine.of_plan(planned[name], radius)}
-        covered = target.coverage(conducting(list(moved.values()), plan.device), pairs, limits)
+        covered = coverage({**standing, name: ElectrodeLine.of_plan(planned[name], radius)})
         enough = (
             covered[0] >= protocol.coverage_tumour_min_percent and covered[1] >= protocol.coverage_margin_min_percent
         )
@@ -167,3 +173,19 @@ def _reinsertions(
         f"re-insert {name}: where it was planned, tumour {tumour:.1f} % and tumour + margin {margin:.1f} % (estimate)"
     )
     return [said if enough else f"{said}, which is better and not enough"]
+
+
+def _highest(
+    plan: Plan,
+    standing: dict[str, ElectrodeLine],
+    fields: dict[tuple[str, str], PairField],
+    protocol: Protocol,
+) -> list[Pair]:
+    """Return the plan's pairs at the highest voltages that they may have between these needles.
+
+    A voltage as placed would be over the limit where a pair comes closer again, short of it where it parts, and
+    missing for a pair that stands too far apart to fire.
+    """
+    names = [(p.a, p.b) for p in plan.pairs if p.a in standing and p.b in standing]
+    ranges, _ = voltage_ranges(list(standing.values()), names, protocol, PulseSettings(), fields)
+    return [(a, b, allowed.most_v) for (a, b), allowed in ranges.items()]

@@ -35,15 +35,24 @@ def stand_in(
     stage: PulseStage = PulseStage.PLANNED,
 ) -> Treatment[Any]:
     """Return a treatment at voltages; the pairs draw `current_a`, one ampere more each, and half of it at rest."""
+    field = np.full(grid.shape, 600.0, dtype=np.float32)
     firings = tuple(
-        SimpleNamespace(a=a, b=b, position=0, current_a=current_a + n, resting_a=0.5 * (current_a + n), voltage_v=v)
+        SimpleNamespace(
+            a=a,
+            b=b,
+            position=0,
+            current_a=current_a + n,
+            resting_a=0.5 * (current_a + n),
+            voltage_v=v,
+            field_v_per_cm=field,
+        )
         for n, ((a, b), v) in enumerate(voltages_v.items())
     )
     solution = SimpleNamespace(
         firings=firings,
         coverage=coverage,
         currents_a=tuple(f.current_a for f in firings),
-        peak=grid.volume(np.full(grid.shape, 600.0, dtype=np.float32)),
+        peak=grid.volume(field),
     )
     if not accepted:
         refused = PulsePlan(status=PulsePlanStatus.REFUSED, stage=stage, reasons=("a stand-in that is refused",))

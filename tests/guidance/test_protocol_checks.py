@@ -5,7 +5,7 @@ The rows are written out here as they stand in the table of domain facts; nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,10 @@ from guidance.protocol import PANCREAS_IRE_DEFAULT, Protocol
 from guidance.protocol_checks import array_checks, coverage_checks, eligibility_checks, plan_checks, voltage_checks
 from guidance.protocol_rules import Code
 from guidance.verification import rules
+from guidance.verification.bipolar_rules import needle_checks
 from guidance.verification.verdict import PlacedPair
+from tests.guidance import test_bipolar_checks
+from tests.guidance.verification import test_bipolar_rules, test_rules
 
 DELPHI, OURS, NICE = "Delphi", "default of this project", "NICE IPG579"
 
@@ -240,15 +243,6 @@ ANSWERS = (
     ("metal_in_zone", "RELATIVE_METAL_IN_ZONE", "warn", "WJG 2023;29:223 table 2"),
     ("liver_failure", "RELATIVE_LIVER_FAILURE", "warn", "WJG 2023;29:223 table 2"),
 )
-AS_PLACED = {
-    # Rules of what was measured: tests/guidance/verification/test_rules.py holds them to their limits.
-    "SPACING_MAX_AS_PLACED", "NOT_FIRED_AS_PLACED", "CLEARANCE_MIN_AS_PLACED", "TOUCHES_NOTHING", "WITHIN_LABELS",
-    "APPROVED_PLAN", "NEEDLES_FOUND", "NEEDLES_UNEXPLAINED", "CTS_REGISTERED", "CTS_AGREE", "CONFIDENCE_MIN",
-    # Of one bipolar needle: tests/guidance/verification/test_bipolar_rules.py.
-    "BIPOLAR_NEEDLES", "BIPOLAR_SPAN", "BIPOLAR_VOLTAGE_MAX", "BIPOLAR_CURRENT_MAX",
-    "NEEDLE_LATERAL_ERROR_MAX", "NEEDLE_LATERAL_ERROR_WARN", "NEEDLE_DEPTH_ERROR_MAX", "NEEDLE_DEPTH_ERROR_WARN",
-    "NEEDLE_ANGLE_ERROR_MAX", "NEEDLE_ANGLE_ERROR_WARN",
-}  # fmt: skip
 
 
 def of(checks: tuple[Check, ...], code: str) -> Check:
@@ -262,11 +256,37 @@ def with_answers(case: Case, **said: bool) -> Case:
     return replace(case, description=description)
 
 
-def test_the_rows_are_the_whole_catalogue() -> None:
-    """No rule without a row or an answer here, or a test of what was placed."""
-    listed = {r.code for r in ROWS} | {code for _, code, _, _ in ANSWERS} | AS_PLACED
-    assert listed == {c.name for c in Code}
-    assert len(ROWS) + len(ANSWERS) + len(AS_PLACED) == len(Code)
+def test_every_rule_of_the_catalogue_is_kept_and_broken(box_case: Case) -> None:
+    """The catalogue is walked: for each code some value keeps the rule and some breaks it, in the checks that are made.
+
+    Rows and answers here; what was placed, and one bipolar needle, by the rows of their own tests.
+    """
+    seen: set[tuple[str, bool]] = set()
+
+    def see(checks: Iterable[Check], code: str) -> None:
+        seen.update((c.code, c.passed) for c in checks if c.code == code)
+
+    for row in ROWS:
+        for value in (row.limit - row.step, row.limit, row.limit + row.step):
+            see(row.put(Scene(), value).checks(box_case), row.code)
+    for answer, code, _, _ in ANSWERS:
+        for said in (True, False):
+            see(eligibility_checks(ASSUMED_ELIGIBLE.model_copy(update={answer: said})), code)
+    for placed in test_rules.ROWS:
+        for value in placed.whole or (placed.limit - 0.5, placed.limit + 0.5):
+            see(placed.made(value), placed.code)
+    for of_device in test_bipolar_checks.ROWS:
+        for value in (of_device.limit, of_device.limit + 0.5):
+            see(of_device.made(value), of_device.code)
+    for count in (1, 2):
+        see(
+            test_bipolar_checks.checks(*[test_bipolar_checks.needle(name=f"E{n}") for n in range(count)]),
+            "BIPOLAR_NEEDLES",
+        )
+    for code, name, limit, *_ in test_bipolar_rules.LIMITS:
+        for value in (limit, limit + 0.5):
+            see(needle_checks([test_bipolar_rules.errors(**{name: value})], PANCREAS_IRE_DEFAULT), code)
+    assert seen == {(c.name, passed) for c in Code for passed in (True, False)}
 
 
 def test_a_plan_within_every_ideal_keeps_every_rule(box_case: Case) -> None:

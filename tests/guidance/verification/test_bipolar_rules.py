@@ -17,9 +17,10 @@ from guidance.case.target import target_centroid_mm
 from guidance.planning.plan import Clearance, Plan, PlannedElectrode, PlannedPair, PlanStatus
 from guidance.protocol import PANCREAS_IRE_DEFAULT
 from guidance.scene import BipolarNeedle
+from guidance.verification.bipolar_rules import needle_checks
 from guidance.verification.judge import judge
 from guidance.verification.placement import FoundNeedle, ImageAgreement, Placement, PlacementStatus
-from guidance.verification.verdict import Verdict
+from guidance.verification.verdict import PlacedElectrode, Verdict
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
 from sim.phantom import make_phantom
@@ -204,3 +205,41 @@ def test_a_plan_that_breaks_the_device_does_not_pass() -> None:
     verdict = judged(other, placement(other))
     assert failed(verdict) == {"span E1, off the device's"}
     assert any(a.startswith("plan again") for a in verdict.advice)
+
+
+def errors(**off: float) -> PlacedElectrode:
+    """Return a needle as measured, clear of all, and off its plan by this much."""
+    none = {"entry_error_mm": 0.0, "lateral_error_mm": 0.0, "depth_error_mm": 0.0, "tip_error_mm": 0.0}
+    return PlacedElectrode(
+        id="E1", angle_error_deg=off.pop("angle_error_deg", 0.0), least_clearance_mm=6.0, nearest_structure="aorta",
+        **{**none, **off},
+    )  # fmt: skip
+
+
+LIMITS = (
+    ("NEEDLE_LATERAL_ERROR_WARN", "lateral_error_mm", 3.0, "mm", "warn", "spacing_error_warn_mm"),
+    ("NEEDLE_LATERAL_ERROR_MAX", "lateral_error_mm", 5.0, "mm", "hard", "spacing_error_max_mm"),
+    ("NEEDLE_DEPTH_ERROR_WARN", "depth_error_mm", 5.0, "mm", "warn", "depth_mismatch_warn_mm"),
+    ("NEEDLE_DEPTH_ERROR_MAX", "depth_error_mm", 10.0, "mm", "hard", "depth_mismatch_max_mm"),
+    ("NEEDLE_ANGLE_ERROR_WARN", "angle_error_deg", 5.0, "°", "warn", "angle_warn_deg"),
+    ("NEEDLE_ANGLE_ERROR_MAX", "angle_error_deg", 10.0, "°", "hard", "angle_max_deg"),
+)
+
+
+@pytest.mark.parametrize(("code", "name", "limit", "unit", "kind", "field"), LIMITS)
+def test_each_error_of_the_needle_at_its_limit(
+    code: str, name: str, limit: float, unit: str, kind: str, field: str
+) -> None:
+    """At the limit it is kept, the least beyond it is broken; too deep and too shallow alike."""
+    signs = (1.0, -1.0) if name == "depth_error_mm" else (1.0,)
+    for step in (-1e6, -1e3, -1.0, 0.0, 1.0, 1e3, 1e6):
+        for sign in signs:
+            value = limit + step * 1e-9
+            found = {c.code: c for c in needle_checks([errors(**{name: sign * value})], PANCREAS_IRE_DEFAULT)}
+            assert set(found) == {row[0] for row in LIMITS}
+            check = found[code]
+            assert (check.passed, check.value, check.about) == (value <= limit, value, ("E1",))
+            assert (check.limit, check.unit, check.severity) == (limit, unit, kind)
+            assert check.source == PANCREAS_IRE_DEFAULT.sources[field]
+            assert all(c.passed for c in found.values() if c.code.split("_ERROR_")[0] != code.split("_ERROR_")[0])
+    assert needle_checks((), PANCREAS_IRE_DEFAULT) == []

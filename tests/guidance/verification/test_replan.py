@@ -14,7 +14,7 @@ from guidance.protocol_checks import array_checks, coverage_checks
 from guidance.protocol_rules import Code, check_at
 from guidance.verification import rules
 from guidance.verification.placement import ImageAgreement, Placement, PlacementStatus
-from guidance.verification.replan import advise
+from guidance.verification.replan import advise, inserted_again
 from guidance.verification.verdict import PlacedElectrode, PlacedPair
 from kinematics.frames import Transform
 
@@ -233,3 +233,16 @@ def test_faults_of_the_measurement_have_their_own_remedy() -> None:
     (found_3,) = advice(other=(strays,))
     assert found_3.startswith("look at the check CT")
     assert advice(seen=placement(), other=placement_checks(placement())) == ()
+
+
+def test_a_needle_is_counted_once_however_many_sentences_name_it() -> None:
+    """A rule and the coverage may both ask for one needle: it is inserted again once; other advice is not counted."""
+    said = (
+        "insert E4: no needle was found for it",
+        "re-insert E2: spacing error E1–E2 -5.8 mm (limit 5)",
+        "re-insert E1: angle E1–E3 11.0° (limit 10)",
+        "re-insert E2: where it was planned, tumour 99.0 % and tumour + margin 92.0 % (estimate)",
+        "raise E1–E3 to 2,700 V (planned 2,400 V; 18.0 mm as placed)",
+    )
+    assert inserted_again(said) == ("E2", "E1")
+    assert inserted_again(said[:1]) == inserted_again(()) == ()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from guidance.check import Check, Severity
 from guidance.planning.plan import Clearance, Plan, PlannedElectrode, PlanStatus
@@ -19,10 +25,10 @@ OURS = "default of this project"
 EPS = 1e-9
 
 
-def by_name(checks: list[Check]) -> dict[str, Check]:
-    """Return the checks by their names, which are unique."""
-    found = {c.name: c for c in checks}
-    assert len(found) == len(checks)
+def by_code(checks: list[Check]) -> dict[tuple[str, tuple[str, ...]], Check]:
+    """Return the checks by code and what they are about, which occur once; so do their names."""
+    found = {(c.code, c.about): c for c in checks}
+    assert len(found) == len({c.name for c in checks}) == len(checks)
     return found
 
 
@@ -93,61 +99,61 @@ def placement(
     )
 
 
-def failed(seen: Placement) -> list[str]:
-    """Return the names of the placement checks that fail."""
-    return [c.name for c in rules.placement_checks(PLAN, seen, PROTOCOL, PLAN.sha256()) if not c.passed]
+def failed(seen: Placement) -> list[tuple[str, tuple[str, ...]]]:
+    """Return code and subject of the placement checks that fail."""
+    checks = rules.placement_checks(PLAN, seen, PROTOCOL, PLAN.sha256())
+    return [key for key, c in by_code(checks).items() if not c.passed]
 
 
 def test_a_good_placement_passes_every_rule() -> None:
     """Two needles of two, the approved plan, the scans registered, each measurement trusted."""
-    checks = rules.placement_checks(PLAN, placement("E1", "E2"), PROTOCOL, PLAN.sha256())
-    assert all(c.passed for c in checks)
-    found = by_name(checks)
-    assert len(found) == 7
-    image = found.pop("image and fiducials agree at the tumour")
-    assert (image.severity, image.limit, image.unit) == ("warn", 2.0, "mm")
-    assert {c.severity for c in found.values()} == {"hard"}
-    registered = found["registration of the two CTs at the tumour, 95 %"]
-    assert (registered.value, registered.limit, registered.unit) == (0.8, 2.0, "mm")
-    assert registered.source == PROTOCOL.sources["registration_p95_max_mm"]
-    assert found["confidence of the measurement of E2"].limit == 0.4
-    same = found["measured against the approved plan (hash)"]
-    assert (same.value, same.limit) == (1.0, 1.0)
-    assert found["needles found"].value == found["needles found"].limit == 2.0
+    checks = by_code(rules.placement_checks(PLAN, placement("E1", "E2"), PROTOCOL, PLAN.sha256()))
+    assert all(c.passed for c in checks.values())
+    assert list(checks) == [
+        ("APPROVED_PLAN", ()),
+        ("NEEDLES_FOUND", ()),
+        ("NEEDLES_UNEXPLAINED", ()),
+        ("CTS_REGISTERED", ()),
+        ("CTS_AGREE", ()),
+        ("CONFIDENCE_MIN", ("E1",)),
+        ("CONFIDENCE_MIN", ("E2",)),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("seen", "names"),
+    ("seen", "broken"),
     [
-        (placement("E1", "E2", plan_sha256="0" * 64), ["measured against the approved plan (hash)"]),
-        (placement("E1"), ["needles found"]),
-        (placement("E1", "E2", "unplanned-1"), ["needles that no electrode explains"]),
-        (placement("E1", "unplanned-1"), ["needles found", "needles that no electrode explains"]),
-        (placement("E1", "E2", tre_mm=2.0 + EPS), ["registration of the two CTs at the tumour, 95 %"]),
-        (placement("E1", "E2", tre_mm=2.0), []),
-        (placement("E1", "E2", difference_mm=2.0 + EPS), ["image and fiducials agree at the tumour"]),
-        (placement("E1", "E2", difference_mm=2.0), []),
+        (placement("E1", "E2", plan_sha256="0" * 64), [("APPROVED_PLAN", ())]),
+        (placement("E1"), [("NEEDLES_FOUND", ())]),
+        (placement("E1", "E2", "unplanned-1"), [("NEEDLES_UNEXPLAINED", ())]),
+        (placement("E1", "unplanned-1"), [("NEEDLES_FOUND", ()), ("NEEDLES_UNEXPLAINED", ())]),
+        (placement("E1", "E2", tre_mm=2.0 + EPS), [("CTS_REGISTERED", ())]),
+        (placement("E1", "E2", difference_mm=2.0 + EPS), [("CTS_AGREE", ())]),
         (placement("E1", "E2", difference_mm=None), []),
-        (
-            placement("E1", "E2", confidence=0.4 - EPS),
-            ["confidence of the measurement of E1", "confidence of the measurement of E2"],
-        ),
-        (placement("E1", "E2", confidence=0.4), []),
+        (placement("E1", "E2", confidence=0.4 - EPS), [("CONFIDENCE_MIN", ("E1",)), ("CONFIDENCE_MIN", ("E2",))]),
+        (placement("E1", "E2", tre_mm=2.0, difference_mm=2.0, confidence=0.4), []),
     ],
 )
-def test_each_fault_of_a_placement_fails_its_own_check(seen: Placement, names: list[str]) -> None:
-    """Another plan, a needle missing, one too many, badly registered, moved, doubtful: each by its name."""
-    assert failed(seen) == names
+def test_each_fault_of_a_placement_fails_its_own_check(
+    seen: Placement, broken: list[tuple[str, tuple[str, ...]]]
+) -> None:
+    """Another plan, a needle missing, one too many, badly registered, moved, doubtful: each by its code."""
+    assert failed(seen) == broken
+
+
+@pytest.mark.parametrize("approved", ["0" * 64, ""])
+def test_what_was_approved_comes_from_elsewhere(approved: str) -> None:
+    """Measured and judged by one plan is not enough: the hash of the approval decides."""
+    checks = rules.placement_checks(PLAN, placement("E1", "E2"), PROTOCOL, approved)
+    assert [c.code for c in checks if not c.passed] == ["APPROVED_PLAN"]
 
 
 def test_an_image_that_was_not_compared_makes_no_check() -> None:
     """No number, no claim: the check is absent rather than passed. A stray's confidence is not asked for."""
-    names = {
-        c.name
-        for c in rules.placement_checks(PLAN, placement("E1", "x-1", difference_mm=None), PROTOCOL, PLAN.sha256())
-    }
-    assert not any("image" in n for n in names)
-    assert not any("x-1" in n for n in names)
+    seen = placement("E1", "x-1", difference_mm=None)
+    checks = by_code(rules.placement_checks(PLAN, seen, PROTOCOL, PLAN.sha256()))
+    assert "CTS_AGREE" not in {code for code, _ in checks}
+    assert [about for code, about in checks if code == "CONFIDENCE_MIN"] == [("E1",)]
 
 
 def pair(**changes: float) -> PlacedPair:
@@ -171,33 +177,36 @@ def pair_failures(**changes: float) -> set[str]:
 
 
 def test_a_good_pair_passes_every_rule() -> None:
-    """Eighteen checks, each with a unit and the protocol's source; ideals judge nothing."""
-    checks = by_name(rules.pair_checks(pair(), PROTOCOL))
-    assert len(checks) == 18
+    """Each with a unit and the source of its limit; ideals judge nothing."""
+    checks = {c.code: c for c in rules.pair_checks(pair(), PROTOCOL)}
     assert all(c.passed and c.unit for c in checks.values())
-    assert all("E1–E2" in name for name in checks)
-    sources = {
-        "spacing E1–E2": "spacing_min_mm",
-        "spacing error E1–E2": "spacing_error_max_mm",
-        "angle E1–E2": "angle_max_deg",
-        "depth mismatch E1–E2": "depth_mismatch_max_mm",
-        "voltage per distance E1–E2": "voltage_per_distance_min_v_per_cm",
-        "voltage per distance E1–E2, ideal": "voltage_per_distance_v_per_cm",
-        "voltage E1–E2": "voltage_max_v",
+    limits = {
+        "SPACING_MIN": "spacing_min_mm",
+        "SPACING_IDEAL_MIN": "spacing_ideal_min_mm",
+        "SPACING_MAX_AS_PLACED": "spacing_max_mm",
+        "SPACING_ERROR_MAX": "spacing_error_max_mm",
+        "SPACING_ERROR_WARN": "spacing_error_warn_mm",
+        "SPACING_ERROR_IDEAL": "spacing_error_ideal_mm",
+        "ANGLE_MAX": "angle_max_deg",
+        "ANGLE_WARN": "angle_warn_deg",
+        "ANGLE_IDEAL": "angle_ideal_deg",
+        "DEPTH_MISMATCH_MAX": "depth_mismatch_max_mm",
+        "DEPTH_MISMATCH_WARN": "depth_mismatch_warn_mm",
+        "DEPTH_MISMATCH_IDEAL": "depth_mismatch_ideal_mm",
+        "VOLTAGE_PER_DISTANCE_MIN": "voltage_per_distance_min_v_per_cm",
+        "VOLTAGE_PER_DISTANCE_IDEAL": "voltage_per_distance_v_per_cm",
+        "VOLTAGE_PER_DISTANCE_MAX": "voltage_per_distance_max_v_per_cm",
+        "VOLTAGE_MIN": "voltage_min_v",
+        "VOLTAGE_IDEAL_MIN": "voltage_ideal_min_v",
+        "VOLTAGE_MAX": "voltage_max_v",
     }
-    for name, key in sources.items():
-        assert checks[name].source == PROTOCOL.sources[key]
-    assert checks["voltage per distance E1–E2"].value == pytest.approx(1500.0)
-    assert checks["voltage per distance E1–E2, most"].limit == 1700.0
-    assert checks["voltage E1–E2"].value == 2700.0
-    severities = {c.code: c.severity for c in checks.values()}
-    assert {code for code, s in severities.items() if s == "shown"} == {
-        "SPACING_IDEAL_MIN",
-        "SPACING_ERROR_IDEAL",
-        "ANGLE_IDEAL",
-        "DEPTH_MISMATCH_IDEAL",
-        "VOLTAGE_PER_DISTANCE_IDEAL",
-        "VOLTAGE_IDEAL_MIN",
+    assert set(checks) == set(limits)
+    for code, name in limits.items():
+        assert (checks[code].source, checks[code].limit) == (PROTOCOL.sources[name], getattr(PROTOCOL, name))
+    assert checks["VOLTAGE_PER_DISTANCE_MIN"].value == pytest.approx(1500.0)
+    assert checks["VOLTAGE_MAX"].value == 2700.0
+    assert {code for code, c in checks.items() if c.severity is Severity.SHOWN} == {
+        code for code in limits if "IDEAL" in code
     }
 
 
@@ -247,13 +256,11 @@ def test_a_pair_that_came_out_long_only_warns() -> None:
 
 def test_a_pair_that_is_not_fired_has_no_voltage_to_judge() -> None:
     """It is warned of with the field that the generator could give, and its voltage is not called too low."""
-    checks = by_name(rules.pair_checks(pair(spacing_mm=40.0, voltage_v=0.0), PROTOCOL))
-    assert "voltage E1–E2" not in checks
-    assert len(checks) == 13
-    (check,) = (c for n, c in checks.items() if n.startswith("voltage per distance"))
-    assert (check.code, check.severity, check.unit, check.limit) == ("NOT_FIRED_AS_PLACED", "warn", "V/cm", 1000.0)
-    assert check.value == pytest.approx(750.0)
-    assert check.source == PROTOCOL.sources["voltage_per_distance_min_v_per_cm"]
+    checks = {c.code: c for c in rules.pair_checks(pair(spacing_mm=40.0, voltage_v=0.0), PROTOCOL)}
+    assert not any(code.startswith("VOLTAGE") for code in checks)
+    check = checks["NOT_FIRED_AS_PLACED"]
+    assert check.value == pytest.approx(750.0) and not check.passed
+    assert "NOT_FIRED_AS_PLACED" not in {c.code for c in rules.pair_checks(pair(), PROTOCOL)}
 
 
 def test_only_a_fired_pair_has_a_current() -> None:
@@ -269,39 +276,106 @@ def test_only_a_fired_pair_has_a_current() -> None:
 
 
 def test_clearance_touching_and_nominal() -> None:
-    """Touching is hard, a nominal clearance that is gone is a warning; the nearest is always listed."""
+    """The nearest is always listed, with its ideal; others only where they fail, by the rule that they fail."""
     found = (
         ShaftClearance("aorta", -0.535, 2.0),
         ShaftClearance("colon", -EPS, 2.0),
         ShaftClearance("vein", 0.0, 2.0),
         ShaftClearance("duct", 2.0 - EPS, 2.0),
         ShaftClearance("spleen", 2.0, 2.0),
+        ShaftClearance("kidney", 4.0, 4.5),
     )
-    checks = by_name(rules.clearance_checks("E2", found, PROTOCOL))
-    assert checks.pop("E2 clear of aorta, ideal").severity == "shown"
-    states = {n.removeprefix("E2 "): (c.passed, c.severity, c.limit) for n, c in checks.items()}
-    assert states == {
-        "touches no aorta": (False, "hard", 0.0),
-        "clear of aorta": (False, "warn", 2.0),
-        "touches no colon": (False, "hard", 0.0),
-        "clear of colon": (False, "warn", 2.0),
-        "clear of vein": (False, "warn", 2.0),
-        "clear of duct": (False, "warn", 2.0),
+    checks = by_code(rules.clearance_checks("E2", found, PROTOCOL))
+    assert {(code, about[1]): c.passed for (code, about), c in checks.items()} == {
+        ("TOUCHES_NOTHING", "aorta"): False,
+        ("CLEARANCE_MIN_AS_PLACED", "aorta"): False,
+        ("CLEARANCE_IDEAL", "aorta"): False,
+        ("TOUCHES_NOTHING", "colon"): False,
+        ("CLEARANCE_MIN_AS_PLACED", "colon"): False,
+        ("CLEARANCE_MIN_AS_PLACED", "vein"): False,
+        ("CLEARANCE_MIN_AS_PLACED", "duct"): False,
+        ("CLEARANCE_MIN_AS_PLACED", "kidney"): False,
     }
-    assert all(c.unit == "mm" and OURS in c.source for c in checks.values())
-    good = by_name(rules.clearance_checks("E1", found[4:], PROTOCOL))
-    assert {n: c.passed for n, c in good.items()} == {
-        "E1 touches no spleen": True,
-        "E1 clear of spleen": True,
-        "E1 clear of spleen, ideal": False,
+    assert {about[0] for _, about in checks} == {"E2"}
+    assert checks["CLEARANCE_MIN_AS_PLACED", ("E2", "kidney")].limit == 4.5
+    good = by_code(rules.clearance_checks("E1", found[4:5], PROTOCOL))
+    assert {code: c.passed for (code, _), c in good.items()} == {
+        "TOUCHES_NOTHING": True,
+        "CLEARANCE_MIN_AS_PLACED": True,
+        "CLEARANCE_IDEAL": False,
     }
-    assert good["E1 touches no spleen"].value == 2.0
-    assert {c.code for c in good.values()} == {"TOUCHES_NOTHING", "CLEARANCE_MIN_AS_PLACED", "CLEARANCE_IDEAL"}
-    assert all(c.about == ("E1", "spleen") for c in good.values())
+    assert all(c.value == 2.0 for c in good.values())
     assert rules.clearance_checks("E1", (), PROTOCOL) == []
 
 
-def test_a_shaft_may_not_leave_the_labels_at_all() -> None:
-    """0 passes, the least beyond fails, hard."""
-    inside, beyond = rules.labels_check("E1", 0.0), rules.labels_check("E1", EPS)
-    assert (inside.passed, beyond.passed, inside.severity, inside.unit) == (True, False, "hard", "mm")
+@dataclass(frozen=True)
+class Row:
+    """One rule of what was measured: where it fails, how much that weighs, and where it comes from."""
+
+    code: str
+    sense: str
+    limit: float
+    unit: str
+    kind: str
+    source: str
+    made: Callable[[float], list[Check]]
+    whole: tuple[float, ...] = ()
+    """The values that a count or an answer may have; any number otherwise."""
+
+
+def placed(**seen: Any) -> list[Check]:
+    """Return the checks of a placement of two needles."""
+    return rules.placement_checks(PLAN, placement("E1", "E2", **seen), PROTOCOL, PLAN.sha256())
+
+
+def counted(found: int, strays: int) -> list[Check]:
+    """Return the checks of a placement of some needles."""
+    names = [f"E{n + 1}" for n in range(found)] + [f"unplanned-{n + 1}" for n in range(strays)]
+    return rules.placement_checks(PLAN, placement(*names), PROTOCOL, PLAN.sha256())
+
+
+def near(mm: float) -> list[Check]:
+    """Return the checks of a shaft this near to the aorta."""
+    return rules.clearance_checks("E1", (ShaftClearance("aorta", mm, 2.0),), PROTOCOL)
+
+
+DELPHI = "Delphi"
+ROWS = (
+    Row("APPROVED_PLAN", ">=", 1.0, "", "hard", OURS,
+        lambda v: placed(plan_sha256=None if v else "0" * 64), (0.0, 1.0)),
+    Row("NEEDLES_FOUND", ">=", 2.0, "", "hard", OURS, lambda v: counted(int(v), 0), (0.0, 1.0, 2.0)),
+    Row("NEEDLES_UNEXPLAINED", "<=", 0.0, "", "hard", OURS, lambda v: counted(2, int(v)), (0.0, 1.0, 2.0)),
+    Row("CTS_REGISTERED", "<=", 2.0, "mm", "hard", OURS, lambda v: placed(tre_mm=v)),
+    Row("CTS_AGREE", "<=", 2.0, "mm", "warn", OURS, lambda v: placed(difference_mm=v)),
+    Row("CONFIDENCE_MIN", ">=", 0.4, "", "hard", OURS, lambda v: placed(confidence=v)),
+    Row("WITHIN_LABELS", "<=", 0.0, "mm", "hard", OURS, lambda v: [rules.labels_check("E1", v)]),
+    Row("TOUCHES_NOTHING", ">=", 0.0, "mm", "hard", OURS, near),
+    Row("CLEARANCE_MIN_AS_PLACED", ">=", 2.0, "mm", "warn", OURS, near),
+    Row("CLEARANCE_IDEAL", ">=", 5.0, "mm", "shown", OURS, near),
+    Row("SPACING_MAX_AS_PLACED", "<=", 20.0, "mm", "warn", DELPHI,
+        lambda v: rules.pair_checks(pair(spacing_mm=v, voltage_v=3000.0), PROTOCOL)),
+    Row("NOT_FIRED_AS_PLACED", ">=", 1000.0, "V/cm", "warn", DELPHI,
+        lambda v: rules.pair_checks(pair(spacing_mm=30000.0 / v, voltage_v=0.0), PROTOCOL)),
+)  # fmt: skip
+KEPT = {">=": lambda value, limit: value >= limit, "<=": lambda value, limit: value <= limit}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.code)
+def test_each_rule_of_what_was_placed_at_its_limit(row: Row) -> None:
+    """At the limit it is kept, the least step beyond it is broken, and what lies within is kept again."""
+    steps = (-1e6, -1e3, -10.0, -1.0, 0.0, 1.0, 10.0, 1e3, 1e6)
+    for value in row.whole or [row.limit + n * EPS for n in steps]:
+        check = next(c for c in row.made(value) if c.code == row.code)
+        assert check.passed is KEPT[row.sense](value, row.limit), (value, check)
+        assert check.value == pytest.approx(value, rel=1e-12, abs=1e-15)
+        assert (check.limit, check.unit, check.severity) == (row.limit, row.unit, row.kind)
+        assert row.source in check.source
+
+
+@given(row=st.sampled_from([r for r in ROWS if not r.whole]), value=st.floats(1e-3, 4000.0))
+def test_each_rule_of_what_was_placed_depends_on_its_value_alone(row: Row, value: float) -> None:
+    """Anywhere, the rule says what value and limit say."""
+    if abs(value - row.limit) < EPS:
+        return
+    check = next(c for c in row.made(value) if c.code == row.code)
+    assert check.passed is KEPT[row.sense](value, row.limit)
