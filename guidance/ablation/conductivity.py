@@ -1,8 +1,9 @@
 """How tissue conducts: σ that rises with the field, by class and by structure, as named and cited sets.
 
 `(recalled)` marks a figure that is widely quoted but was not read in the original. No set is tuned to make a case
-pass. A set's contrast (its largest σ over its smallest) is kept at 10⁴ or below: what conducts a thousand times worse
-than its surroundings already insulates, and a larger contrast only makes the field harder to solve.
+pass. A set's contrast (its largest σ over its smallest) is kept at 10⁴ or below: a sphere of a hundredth of the σ
+round it already disturbs the field as one that does not conduct at all, to 1.5 %, and a larger contrast only makes the
+field harder to solve.
 """
 
 from __future__ import annotations

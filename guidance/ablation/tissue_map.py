@@ -22,7 +22,7 @@ UNKNOWN = 255
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _sigma(kind: Any, resting: Any, permeabilised: Any, first: Any, per_v_per_cm: Any, field: Any, out: Any) -> int:
-    """Write σ [S/m] of every cell; return how many fields [V/cm] are no sizes: negative, or no numbers.
+    """Write σ [S/m] of every cell; return how many fields [V/cm] are negative or no numbers.
 
     Without branches: they would be taken as tissues and fields come, which costs four times the arithmetic.
 
@@ -39,7 +39,7 @@ def _sigma(kind: Any, resting: Any, permeabilised: Any, first: Any, per_v_per_cm
     for c in range(kind.shape[0]):
         row = kind[c]
         size = np.float64(field[c])
-        wrong += not size >= 0.0
+        wrong += not 0.0 <= size < np.inf  # so that NaN fails as well
         part = min(max((size - first[row]) * per_v_per_cm[row], 0.0), 1.0)
         out[c] = (1.0 - part) * resting[row] + part * permeabilised[row]
     return wrong
@@ -107,7 +107,7 @@ class TissueMap:
             field_v_per_cm: |E| by cell, the largest so far: σ never falls again within a train.
 
         Raises:
-            InvalidInputError: A field on another grid, negative or not a number.
+            InvalidInputError: A field on another grid, negative, infinite or not a number.
         """
         if field_v_per_cm.shape != self.kind.shape:
             raise InvalidInputError(

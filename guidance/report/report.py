@@ -33,10 +33,11 @@ from registration.words import localisation, residual
 
 DISCLAIMER = "Research software, not a medical device."
 MODEL_LIMITS = (
-    "Field: linear, one conductivity of 0.2 S/m in all soft tissue; it does not rise with the field, and perfusion, "
-    "heat and bone are not modelled. A conductive tumour in poorly conducting tissue would be covered less.",
+    "Field: conductivity by tissue, rising with the field, by the tissue set that the case names (table under Case); "
+    "figures of other tissue, other species or other patients differ, and coverage with them. Each train begins in "
+    "tissue at rest; conductivity does not follow the temperature, and electrodes have no contact resistance.",
     "Threshold: no in-vivo value is agreed for the pancreas; coverage is therefore shown over 400–800 V/cm.",
-    "Currents follow from that conductivity; they are shown and checked against the device's limit, not tuned.",
+    "Currents follow from those conductivities; they are shown and checked against the device's limit, not tuned.",
     "Labels of the CT are automatic; vessels and unlabelled tissue that were added are listed with how they were made. "
     "What is not labelled is not avoided, beyond the pieces listed as unidentified.",
     "Between the two CTs the patient is taken as rigid; tissue that shifts round the needles is not followed.",

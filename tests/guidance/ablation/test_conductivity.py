@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +127,16 @@ def test_a_named_set_is_complete_cited_and_solvable(name: str) -> None:
     every = [*chosen.tissues.values(), *chosen.structures.values()]
     assert all(len(c.source) > 10 for c in every)
     assert max(c.permeabilised_s_per_m for c in every) / min(c.resting_s_per_m for c in every) <= 1e4
+
+
+def test_the_page_says_what_the_sets_say() -> None:
+    """Each row of the default set in docs/tissue.md has its numbers; every other set is named there."""
+    page = (Path(__file__).parents[3] / "docs" / "tissue.md").read_text()
+    assert all(f"`{name}`" in page for name in SETS)
+    rows = [[cell.strip() for cell in line.split("|")[1:5]] for line in page.splitlines() if line.startswith("|")]
+    for tissue, c in tissue_set("ire-table").tissues.items():
+        ramp = "constant" if c.ramp_to_v_per_cm is None else f"{c.ramp_from_v_per_cm:g}–{c.ramp_to_v_per_cm:g}"
+        assert [tissue.value, f"{c.resting_s_per_m:g}", f"{c.permeabilised_s_per_m:g}", ramp] in rows
 
 
 def test_the_variants_differ_from_the_table_in_one_thing() -> None:

@@ -83,7 +83,7 @@ def test_a_field_in_single_precision_gives_the_same() -> None:
     assert np.array_equal(_map(kind).sigma(turned), _map(kind).sigma(field))
 
 
-@pytest.mark.parametrize("wrong", [math.nan, -1.0, -math.inf])
+@pytest.mark.parametrize("wrong", [math.nan, -1.0, -math.inf, math.inf])
 def test_a_field_that_is_none_is_refused(wrong: float) -> None:
     """A solver that diverged gives no σ; how many cells are wrong is said."""
     field = np.full((3, 2, 2), 400.0)

@@ -50,7 +50,7 @@ def test_the_page_shows_the_figures_of_the_values(page: str) -> None:
         "1 mm at 100 mm",
         "seed 3",
         "Move E1 1.2 mm",
-        "0.2 S/m",
+        "conductivity by tissue",
         "tissue set ire-table",
         "e" * 64,
     ):

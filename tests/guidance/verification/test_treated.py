@@ -167,7 +167,7 @@ class Solver:
             raise self.fault
         if self.nothing:
             none = PulsePlan(status=PulsePlanStatus.REFUSED, stage=PulseStage.AS_PLACED, reasons=("no pair may fire",))
-            return Treatment(none, {}, None, None)
+            return Treatment(none, {}, None, None, None)
         voltages = dict(said["start_v"]) if self.voltages_v is None else self.voltages_v
         target = TargetPoints(grid.points_ct_mm(grid.tumour), grid.points_ct_mm(grid.margin))
         lines, pairs = conducting(list(needles), device), [(a, b, v) for (a, b), v in voltages.items()]
