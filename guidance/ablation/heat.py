@@ -183,8 +183,7 @@ def heat(
     tell = progress or _quiet
     warming, conductivity, drain = (c[tissue.kind] for c in tissue.table.astype(np.float32).T)
     cells = Cells.of(warming, conductivity, drain, grid.cell_mm)
-    rise, change = np.zeros(grid.shape, dtype=np.float32), np.empty(grid.shape, dtype=np.float32)
-    peak = np.zeros(grid.shape, dtype=np.float32)
+    rise, peak = np.zeros(grid.shape, dtype=np.float32), np.zeros(grid.shape, dtype=np.float32)
     conducting = conductivity > 0.0
     step_s = _diffusion_s(tissue, grid.cell_mm) / refinement
     nothing = np.zeros(grid.shape, dtype=np.float32)
@@ -192,9 +191,9 @@ def heat(
     for n, train in enumerate(trains):
         tell("heat", n / len(trains))
         power = np.where(conducting, _conserving(train, grid.cell_mm) * np.float32(train.duty), np.float32(0.0))
-        _follow(cells, rise, peak, change, power, _steps(train.duration_s, step_s, LONGEST_STEP))
+        _follow(cells, rise, peak, power, _steps(train.duration_s, step_s, LONGEST_STEP))
         rest_s = train.pause_s + (AFTER_S if n + 1 == len(trains) else 0.0)
-        _follow(cells, rise, peak, change, nothing, _steps(rest_s, step_s, COOLING_STEP))
+        _follow(cells, rise, peak, nothing, _steps(rest_s, step_s, COOLING_STEP))
         total_s += train.duration_s + rest_s
     tell("heat", 1.0)
     peak += np.float32(BODY_C)
@@ -255,12 +254,11 @@ def _follow(
     cells: Cells,
     rise: NDArray[np.float32],
     peak: NDArray[np.float32],
-    change: NDArray[np.float32],
     power: NDArray[np.float32],
     steps_s: Iterator[float],
 ) -> None:
     for step_s in steps_s:
-        cells.advance(rise, peak, change, power, step_s)
+        cells.advance(rise, peak, power, step_s)
 
 
 def _conserving(train: Train, cell_mm: float) -> NDArray[np.float32]:
@@ -269,13 +267,17 @@ def _conserving(train: Train, cell_mm: float) -> NDArray[np.float32]:
     over = float(power.sum(dtype=np.float64)) * cell_m3 - (train.delivered_w or math.inf)
     if over <= 0.0:
         return power
-    # Found by halving among the cells that matter; all lower ones stay as they are.
-    low, high = 0.0, float(power.max())
-    for _ in range(40):
-        level = 0.5 * (low + high)
-        beyond = power[power > level] - level
-        low, high = (level, high) if float(beyond.sum(dtype=np.float64)) * cell_m3 > over else (low, level)
-    return np.minimum(power, np.float32(high))
+    floor = float(power.max())
+    while True:
+        floor *= 0.1
+        top = np.sort(power[power > floor].astype(np.float64))[::-1]
+        if float((top - floor).sum()) * cell_m3 >= over:
+            break
+    # What goes when all above the n-th largest are cut down to it.
+    count = np.arange(1, len(top) + 1)
+    gone = (np.cumsum(top) - count * np.append(top[1:], floor)) * cell_m3
+    n = int(np.searchsorted(gone, over)) + 1
+    return np.minimum(power, np.float32((top[:n].sum() - over / cell_m3) / n))
 
 
 def _figures(
