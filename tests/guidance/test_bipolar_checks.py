@@ -141,3 +141,20 @@ def test_pulls_are_taken_in_any_order() -> None:
     """From the tip's place outwards; the first step counts as well."""
     found = {c.code: c.value for c in checks(needle(pull_back_mm=(15.0, 4.0)))}
     assert found["PULL_BACK_STEP_MAX"] == 11.0
+
+
+@pytest.mark.parametrize(
+    ("pulls", "step_mm"), [((0.0,), 0.0), ((), 0.0), ((4.0,), 4.0), ((0.0, 0.25), 0.25), ((0.5, 0.75), 0.5)]
+)
+def test_steps_begin_at_the_tip_s_place(pulls: tuple[float, ...], step_mm: float) -> None:
+    """One position is no step; the first pull counts from full depth."""
+    found = {c.code: c.value for c in checks(needle(pull_back_mm=pulls))}
+    assert found["PULL_BACK_STEP_MAX"] == found["PULL_BACK_OVERLAP"] == step_mm
+
+
+def test_a_short_span_leaves_no_room_to_pull() -> None:
+    """Shorter than the overlap: any step at all leaves less than it."""
+    short = BipolarNeedle(diameter_mm=0.5, conductor_mm=1.5, gap_mm=1.5)
+    for pulls, passed in (((0.0,), True), ((0.0, 0.5), False)):
+        check = next(c for c in checks(needle(4.5, pulls), device=short) if c.code == "PULL_BACK_OVERLAP")
+        assert (check.limit, check.passed) == (0.0, passed)
