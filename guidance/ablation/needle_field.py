@@ -51,6 +51,7 @@ class NearNeedles:
     Args:
         blob_low: First cell of each segment's row of blobs, shape (m, 3).
         blob_share: What of the segment's current each cell from there on takes, one box per segment.
+        blob_ring: Distance of these cells from the segment, in numbers of rings.
         index: Row of `cells` by cell of the grid, −1 far from every needle.
         cells: Cells near a needle, shape (n, 3).
         entry_row: Row of `cells` of each entry; entries are sorted by segment.
@@ -66,6 +67,7 @@ class NearNeedles:
 
     blob_low: NDArray[np.int64]
     blob_share: tuple[NDArray[np.float64], ...]
+    blob_ring: tuple[NDArray[np.float64], ...]
     index: NDArray[np.int32]
     cells: NDArray[np.int32]
     entry_row: NDArray[np.int32]
@@ -109,7 +111,7 @@ class NearNeedles:
         tensors = np.tile(np.eye(3), (m, 1, 1)) if tensors is None else tensors
         rings_mm = np.array(RING_CELLS) * cell_mm
         middles = start + (0.5 * (first + last))[:, None] * axis
-        row, entries, field, ring, lows, shares = [], [0], [], [], [], []
+        row, entries, field, ring, lows, shares, around = [], [0], [], [], [], [], []
         whole, surface = np.empty((m, m)), np.empty((m, m))
         for n in range(m):
             stretch, sd = _stretched(tensors[n], cell_mm)
@@ -129,6 +131,10 @@ class NearNeedles:
             low, share = loops.laid(blobs[n], GAUSS_SHARE, np.linalg.inv(spread), REACH * np.sqrt(np.diagonal(spread)))
             lows.append(low)
             shares.append(share)
+            gap = (low + np.moveaxis(np.indices(share.shape), 0, -1)) * cell_mm - start[n]
+            gap -= np.clip(gap @ axis[n], first[n], last[n])[..., None] * axis[n]
+            away: FloatArray = np.linalg.norm(gap, axis=-1)
+            around.append(np.interp(away, rings_mm, np.arange(len(rings_mm))))
             row.append(cells)
             field.append(found)
             ring.append(np.interp(near, rings_mm, np.arange(len(rings_mm))))
@@ -139,6 +145,7 @@ class NearNeedles:
         return cls(
             blob_low=np.array(lows),
             blob_share=tuple(shares),
+            blob_ring=tuple(around),
             index=index,
             cells=np.stack(np.unravel_index(flat, shape), axis=-1).astype(np.int32),
             entry_row=inverse.astype(np.int32),
@@ -151,14 +158,36 @@ class NearNeedles:
             surface=surface,
         )
 
-    def deposit(self, source: NDArray[np.float64], current_a: FloatArray) -> None:
-        """Add every segment's current [A] to a framed source; each keeps its whole current."""
-        for low, share, current in zip(self.blob_low, self.blob_share, current_a, strict=True):
-            begin = np.maximum(low, 0)
-            end = np.minimum(low + share.shape, np.array(source.shape) - 2)
-            i, j, k = (slice(int(a) + 1, int(b) + 1) for a, b in zip(begin, end, strict=True))
+    def deposit(
+        self,
+        source: NDArray[np.float64],
+        current_a: FloatArray,
+        sigma_s_per_m: NDArray[np.float32],
+        ring_sigma: FloatArray,
+    ) -> None:
+        """Add every segment's current [A] to a framed source; each keeps its whole current.
+
+        A needle's current leaves into the tissue it stands in. Where a blob reaches over a face into tissue that
+        conducts worse than the ring at that distance, less of it is laid down there, or the grid would drive it
+        through that tissue.
+
+        Args:
+            source: Written.
+            current_a: Of each segment.
+            sigma_s_per_m: By cell.
+            ring_sigma: Mean σ on each ring round each segment, shape (m, rings).
+        """
+        shape = np.array(source.shape) - 2
+        number = np.arange(ring_sigma.shape[1])
+        for low, share, at, current, rings in zip(
+            self.blob_low, self.blob_share, self.blob_ring, current_a, ring_sigma, strict=True
+        ):
+            begin, end = np.maximum(low, 0), np.minimum(low + share.shape, shape)
+            i, j, k = (slice(int(a), int(b)) for a, b in zip(begin, end, strict=True))
             x, y, z = (slice(int(a - c), int(b - c)) for a, b, c in zip(begin, end, low, strict=True))
-            source[i, j, k] += current * share[x, y, z]
+            mean = np.interp(at[x, y, z], number, rings)
+            weight = share[x, y, z] * np.minimum(sigma_s_per_m[i, j, k] / mean, 1.0)
+            source[1:-1, 1:-1, 1:-1][i, j, k] += current / weight.sum() * weight
 
     def ring_sigma(self, sigma_s_per_m: NDArray[np.float32]) -> FloatArray:
         """Return the mean σ on each ring round each segment, shape (m, rings)."""

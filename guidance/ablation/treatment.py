@@ -44,7 +44,8 @@ class Firing:
         current_a: Steady, at the end of the train.
         resting_a: At its first pulse, in tissue at rest.
         field_v_per_cm: |E| by cell.
-        power_w_per_m3: σ·|E|² by cell, while a pulse is on.
+        power_w_per_m3: σ·|E|² at the cells' centres, while a pulse is on: beside a needle its sum is more than voltage
+            times current (see decision 5).
     """
 
     a: str

@@ -28,7 +28,7 @@ def test_blobs_keep_charge_and_place() -> None:
     charges = _one()
     current = np.linspace(-0.05, 0.2, len(near.blob_low))
     source = np.zeros(tuple(n + 2 for n in SHAPE))
-    near.deposit(source, current)
+    near.deposit(source, current, np.full(SHAPE, 0.2, dtype=np.float32), np.full((len(current), 6), 0.2))
     assert source.sum() == pytest.approx(current.sum())
     assert not source[[0, -1]].any() and not source[:, [0, -1]].any() and not source[..., [0, -1]].any()
     middles = 0.5 * (charges.nodes_mm[0, 1:] + charges.nodes_mm[0, :-1])
@@ -36,6 +36,22 @@ def test_blobs_keep_charge_and_place() -> None:
     cells = np.indices(SHAPE).reshape(3, -1).T
     found = source[1:-1, 1:-1, 1:-1].reshape(-1) @ cells
     assert found == pytest.approx(current @ places, abs=1e-3 * current.sum())
+
+
+def test_current_stays_out_of_tissue_that_conducts_worse() -> None:
+    """Beyond a face to a tenth of σ a tenth of the share is laid down, and the whole current all the same."""
+    near = NearNeedles.of(_one(), SHAPE, 1.0)
+    current, own = np.full(len(near.blob_low), 0.1), np.full((len(near.blob_low), 6), 0.2)
+    sigma = np.full(SHAPE, 0.2, dtype=np.float32)
+    even, beside = (np.zeros(tuple(n + 2 for n in SHAPE)) for _ in range(2))
+    near.deposit(even, current, sigma, own)
+    sigma[:, :24] = 0.02
+    near.deposit(beside, current, sigma, own)
+    assert beside.sum() == pytest.approx(current.sum())
+    assert beside[:, :25].sum() < 0.8 * even[:, :25].sum()
+    better = np.zeros_like(even)
+    near.deposit(better, current, np.where(sigma < 0.1, np.float32(2.0), np.float32(0.2)), own)
+    np.testing.assert_allclose(better, even)
 
 
 def test_cubics_are_interpolated_exactly() -> None:
