@@ -27,7 +27,7 @@ from guidance.ablation.pulse_choice import refine_voltages
 from guidance.ablation.pulse_order import firing_rule
 from guidance.ablation.pulse_plan import PulsePlanStatus, PulseSettings
 from guidance.ablation.treatment import TreatmentField, predict, uniform_tissue
-from guidance.ablation.voltages import PairField, Wanted, choose_voltages, pair_fields, voltage_ranges
+from guidance.ablation.voltages import SolvedPair, Wanted, choose_voltages, pair_fields, voltage_ranges
 from guidance.protocol import PANCREAS_IRE_DEFAULT as PROTOCOL
 from kinematics.arrays import FloatArray
 
@@ -74,7 +74,7 @@ def wanted(grid: TreatmentGrid, margin_percent: float, tumour_percent: float = 9
     return Wanted(grid.tumour, grid.margin, ~grid.margin, 500.0, tumour_percent, margin_percent)
 
 
-def counted(fields: dict[Any, PairField], voltages: dict[Any, float], want: Wanted) -> tuple[float, float, int]:
+def counted(fields: dict[Any, SolvedPair], voltages: dict[Any, float], want: Wanted) -> tuple[float, float, int]:
     """Return the coverage of tumour and margin [%], and the healthy cells above the threshold."""
     peak = np.maximum.reduce([f.field_v_per_cm.astype(float) * voltages[n] / f.voltage_v for n, f in fields.items()])
     hit = peak >= want.threshold_v_per_cm

@@ -6,11 +6,11 @@ Rules of spacing, angle, depth and V/cm between electrodes do not apply: the two
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from guidance.check import Check
-from guidance.protocol_rules import Code, check_at, check_by
+from guidance.protocol_rules import Code, check_at
+from guidance.pull_back_checks import pull_back_checks
 from guidance.scene import BipolarNeedle
 
 if TYPE_CHECKING:
@@ -34,12 +34,9 @@ def device_checks(
     """
     checks = [check_at(1.0, Code.BIPOLAR_NEEDLES, float(len(electrodes)))]
     for e in electrodes:
-        step = max((b - a for a, b in pairwise(sorted({0.0, *e.pull_back_mm}))), default=0.0)
-        overlapping = max(device.span_mm - protocol.pull_back_overlap_mm, 0.0)
         checks += [
             check_at(0.0, Code.BIPOLAR_SPAN, abs(e.exposure_mm - device.span_mm), e.id),
-            check_by(protocol, Code.PULL_BACK_STEP_MAX, step, e.id, limit=device.span_mm),
-            check_by(protocol, Code.PULL_BACK_OVERLAP, step, e.id, limit=overlapping),
+            *pull_back_checks(e.id, e.pull_back_mm, device.span_mm, protocol),
         ]
     for pair, voltage_v, current_a in fired:
         checks.append(check_at(device.voltage_max_v, Code.BIPOLAR_VOLTAGE_MAX, voltage_v, pair))

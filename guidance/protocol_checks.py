@@ -5,12 +5,12 @@ What a pair, an array or a coverage came to is handed over, so that planner and 
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from guidance.bipolar_checks import device_checks
 from guidance.check import Check
 from guidance.protocol_rules import Code, check_at, check_by
+from guidance.pull_back_checks import pull_back_checks
 from guidance.scene import BipolarNeedle
 
 if TYPE_CHECKING:
@@ -77,13 +77,9 @@ def array_checks(electrodes: tuple[PlannedElectrode, ...], protocol: Protocol) -
         check_by(protocol, Code.EXPOSURE_PANCREAS_MAX, longest),
     ]
     for e in electrodes:
-        places = sorted({0.0, *e.pull_back_mm})
-        step = max((b - a for a, b in pairwise(places)), default=0.0)
-        overlapping = max(e.exposure_mm - protocol.pull_back_overlap_mm, 0.0)
         checks += [
             check_by(protocol, Code.EXPOSURE_IDEAL, e.exposure_mm, e.id),
-            check_by(protocol, Code.PULL_BACK_STEP_MAX, step, e.id, limit=e.exposure_mm),
-            check_by(protocol, Code.PULL_BACK_OVERLAP, step, e.id, limit=overlapping),
+            *pull_back_checks(e.id, e.pull_back_mm, e.exposure_mm, protocol),
         ]
     return tuple(checks)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 MM_PER_M = 1000.0
+M_PER_MM = 1e-3
+MM_PER_CM = 10.0
 
 
 def deg_from_rad(angle_rad: float) -> float:

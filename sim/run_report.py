@@ -71,7 +71,6 @@ def write_reports(procedure: SimulatedProcedure, refusal: tuple[str, ...] = ()) 
         pictures=vessel_pictures(procedure.case),
         budget=procedure.settings.budget,
         version=procedure.settings.version,
-        placed_curve=verdict.coverage.curve if verdict is not None and verdict.coverage is not None else (),
         refusal=refusal,
         registration_told=_told(folder),
     )

@@ -34,6 +34,7 @@ from guidance.verification.measure import measure
 from guidance.verification.placement import Placement
 from guidance.verification.verdict import Verdict
 from kinematics.errors import InvalidInputError, RefusedError, StorageError
+from kinematics.progress import Progress, quiet
 from registration.chain import register as register_chain
 from registration.fiducials import find_spheres
 from registration.images.volume import Volume, read_image, write_image
@@ -49,15 +50,9 @@ from sim.scanner import check_scan, planning_scan
 from sim.suite import Suite
 from sim.truth import ProcedureTruth
 
-Progress = Callable[[str, float], None]
-
 # One independent stream of random numbers per source, so that no step's draws depend on another's.
 PLANNING_SCAN_STREAM = 101
 CHECK_SCAN_STREAM = 102
-
-
-def _quiet(_stage: str, _fraction: float) -> None:
-    return
 
 
 class SimulatedProcedure:
@@ -74,7 +69,7 @@ class SimulatedProcedure:
     def __init__(self, path: Path, progress: Progress | None = None) -> None:
         self.folder = RunFolder(path)
         self.settings = self.folder.settings
-        self.progress = progress or _quiet
+        self.progress = progress or quiet
 
     @classmethod
     def start(

@@ -13,9 +13,7 @@ import numpy as np
 
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
-
-V_PER_CM = 10.0
-"""V/mm to V/cm."""
+from kinematics.units import M_PER_MM, MM_PER_CM
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,9 @@ class TwoCylinders:
         """Return |E| [V/cm] at points of the plane across the axes [mm], shape (..., 2), outside the cylinders."""
         pole = np.array([self.pole_mm, 0.0])
         product = np.linalg.norm(points_mm - pole, axis=-1) * np.linalg.norm(points_mm + pole, axis=-1)
-        field: FloatArray = V_PER_CM * self.voltage_v * self.pole_mm / (self.tau * product)
+        field: FloatArray = MM_PER_CM * self.voltage_v * self.pole_mm / (self.tau * product)
         return field
 
     def current_a_per_mm(self, sigma_s_per_m: float) -> float:
         """Return the current per length [A/mm]: conductance per length is π·σ/τ0."""
-        return 1e-3 * math.pi * sigma_s_per_m / self.tau * self.voltage_v
+        return M_PER_MM * math.pi * sigma_s_per_m / self.tau * self.voltage_v

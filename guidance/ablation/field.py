@@ -20,10 +20,9 @@ from guidance.ablation.needle_field import NearNeedles
 from guidance.ablation.tissue_map import TissueMap
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
+from kinematics.units import M_PER_MM, MM_PER_CM
 
 SEGMENTS = 8
-MM_PER_M = 1e-3
-V_PER_CM = 10.0
 TOLERANCE = 1e-4
 """Of the segments' potentials against the voltage, of the voltage itself, and of the current density that σ would
 still change (root of the sum of squares)."""
@@ -94,7 +93,7 @@ class PositionField:
         self._charges, self._tissue, self._cell_mm = charges, tissue, cell_mm
         if tissue.tensors is not None:
             count = charges.nodes_mm.shape[1] - 1
-            middle = self._tensors_round().reshape(-1, count, 3, 3)[:, count // 2]
+            middle = _tensors_at(tissue, _middles(charges, cell_mm)).reshape(-1, count, 3, 3)[:, count // 2]
             self._charges = charges = LineCharges.between(
                 charges.start_mm,
                 charges.axis,
@@ -103,29 +102,16 @@ class PositionField:
                 count,
                 needle_field.end_radius_mm(charges, middle),
             )
-        self._near = NearNeedles.of(charges, (shape[0], shape[1], shape[2]), cell_mm, self._tensors_round())
+        self._middles = _middles(charges, cell_mm)
+        around = None if tissue.tensors is None else _tensors_at(tissue, self._middles)
+        self._near = NearNeedles.of(charges, (shape[0], shape[1], shape[2]), cell_mm, around)
         shapes = _tensors(tissue)
         self._grid = Multigrid((shape[0], shape[1], shape[2]), cell_mm, open_end, shapes)
         self._shapes, self._oblique = shapes, shapes.off.any(axis=1)
         self._table = tissue.table.copy()
-        self._table[:, 2:] /= V_PER_CM
+        self._table[:, 2:] /= MM_PER_CM
         self._lengths = np.diff(charges.nodes_mm, axis=1).reshape(-1)
         self._owner = np.repeat(np.arange(len(charges.axis)), charges.nodes_mm.shape[1] - 1)
-
-    def _tensors_round(self) -> FloatArray:
-        """Return the shape of σ at each segment's middle."""
-        if self._tissue.tensors is None:
-            return np.tile(np.eye(3), (self._charges.nodes_mm.shape[0] * (self._charges.nodes_mm.shape[1] - 1), 1, 1))
-        i, j, k = np.rint(self._middles()).astype(np.intp).T
-        found: FloatArray = self._tissue.tensors[self._tissue.kind[i, j, k]]
-        return found
-
-    def _middles(self) -> FloatArray:
-        """Return the segments' middles, in cells."""
-        c = self._charges
-        middles = 0.5 * (c.nodes_mm[:, :-1] + c.nodes_mm[:, 1:])
-        places: FloatArray = (c.start_mm[:, None] + middles[..., None] * c.axis[:, None]).reshape(-1, 3)
-        return places / self._cell_mm
 
     def fire(
         self, pair: tuple[int, int, float], least_s_per_m: Single | None = None, begin: PairField | None = None
@@ -188,7 +174,7 @@ class PositionField:
                 return PairField(
                     current_a=float(current[self._owner == a].sum()),
                     resting_a=resting_a,
-                    field_v_per_cm=field * np.float32(V_PER_CM),
+                    field_v_per_cm=field * np.float32(MM_PER_CM),
                     sigma_s_per_m=sigma,
                     surface_v=surface.reshape(len(mean), -1),
                     rounds=number,
@@ -210,19 +196,19 @@ class PositionField:
         shares, _ = firing_shares(self._charges.net_mm, self._charges.ohmic_v(), [pair])
         density = np.einsum("b,bes->es", shares[0], self._charges.density).reshape(-1)
         level = 1.0 / ((1.0 / self._near.ring_sigma(sigma)) @ self._near.ring_shares)
-        first: FloatArray = 4.0 * math.pi * level * MM_PER_M * density * self._lengths
+        first: FloatArray = 4.0 * math.pi * level * M_PER_MM * density * self._lengths
         # The tissue round each segment has its share, and each electrode the net current it had.
         net = np.bincount(self._owner, density * self._lengths)
         along = np.bincount(self._owner, first)
-        for e in np.flatnonzero(np.abs(net) > 1e-6 * np.abs(net).max()):
-            first[self._owner == e] *= 4.0 * math.pi * level.mean() * MM_PER_M * net[e] / along[e]
-        for e in np.flatnonzero(np.abs(net) <= 1e-6 * np.abs(net).max()):
-            first[self._owner == e] = 0.0
+        fires = np.abs(net) > 1e-6 * np.abs(net).max()
+        first[~fires[self._owner]] = 0.0
+        for e in np.flatnonzero(fires):
+            first[self._owner == e] *= 4.0 * math.pi * level.mean() * M_PER_MM * net[e] / along[e]
         return first
 
     def _surface_v(self, potential: Double, current: FloatArray, effective: FloatArray) -> FloatArray:
         """Return the potential on each segment's surface: the grid's there, and what the needle adds to it."""
-        grid = np.array([needle_loops.interpolated(potential, place) for place in self._middles()])
+        grid = np.array([needle_loops.interpolated(potential, place) for place in self._middles])
         found: FloatArray = grid + self._near.surface @ (current / effective)
         return found
 
@@ -230,7 +216,7 @@ class PositionField:
         """Return the change of the segments' currents that makes each electrode's surface even, its sum kept."""
         n, m = len(self._charges.axis), len(lacking_v)
         matrix = np.zeros((m + n, m + n))
-        matrix[:m, :m] = self._near.whole / (4.0 * math.pi * MM_PER_M * effective)
+        matrix[:m, :m] = self._near.whole / (4.0 * math.pi * M_PER_MM * effective)
         matrix[np.arange(m), m + self._owner] = -1.0
         matrix[m + self._owner, np.arange(m)] = 1.0
         change: FloatArray = np.linalg.solve(matrix, np.concatenate([lacking_v, np.zeros(n)]))[:m]
@@ -258,6 +244,20 @@ class _Mixed:
         share = np.linalg.lstsq(turns, change, rcond=1e-8)[0]
         found: FloatArray = current + change - (steps + turns) @ share
         return found
+
+
+def _middles(charges: LineCharges, cell_mm: float) -> FloatArray:
+    """Return the segments' middles, in cells, shape (m, 3)."""
+    middles = 0.5 * (charges.nodes_mm[:, :-1] + charges.nodes_mm[:, 1:])
+    places: FloatArray = charges.start_mm[:, None] + middles[..., None] * charges.axis[:, None]
+    return places.reshape(-1, 3) / cell_mm
+
+
+def _tensors_at(tissue: TissueMap, places: FloatArray) -> FloatArray:
+    """Return the shape of σ at places in cells, shape (m, 3, 3); the tissue must be anisotropic somewhere."""
+    i, j, k = np.rint(places).astype(np.intp).T
+    found: FloatArray = np.asarray(tissue.tensors)[tissue.kind[i, j, k]]
+    return found
 
 
 def _tensors(tissue: TissueMap) -> Anisotropic:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidance.ablation.sampling import nearest
-from guidance.case.case import Case, Tissue
+from guidance.case.case import Case, CaseDescription, Tissue
 from guidance.protocol import named
 from kinematics.arrays import FloatArray, read_only
 from kinematics.errors import InvalidInputError
@@ -92,10 +92,9 @@ class TreatmentGrid:
         cells = (int(shape[0]), int(shape[1]), int(shape[2]))
         label_at = nearest(labels, affine, cells, beyond=0)
         tumour = label_at == target.label
-        left_out = [s.label for s in description.structures if s.tissue in NOT_COUNTED and s.label != target.label]
         margin = _within(tumour, named(description.protocol).margin_mm, cell_mm)
         body = nearest(case.body, affine, cells, beyond=0) > 0
-        margin &= body & ~np.isin(label_at, left_out)
+        margin &= counted(description, label_at, body)
         return cls(affine, tumour, margin | tumour, label_at.astype(np.uint16), body)
 
     @property
@@ -119,6 +118,19 @@ class TreatmentGrid:
         if field.shape != self.shape:
             raise InvalidInputError("the field is not on this grid", value=field.shape, limit=self.shape)
         return Volume(field, self.affine, "ct")
+
+
+def counted(description: CaseDescription, labels: NDArray[Any], body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return where coverage counts: inside the body, without vessel lumen and bowel, but for a target of such tissue.
+
+    Args:
+        description: Names the structures and the target.
+        labels: By cell.
+        body: By cell.
+    """
+    left_out = [s.label for s in description.structures if s.tissue in NOT_COUNTED and s.name != description.target]
+    result: NDArray[np.bool_] = body & ~np.isin(labels, left_out)
+    return result
 
 
 def _within(mask: NDArray[np.bool_], reach_mm: float, cell_mm: float) -> NDArray[np.bool_]:

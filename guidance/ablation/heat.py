@@ -14,7 +14,7 @@ Reference: H. H. Pennes, J. Appl. Physiol. 1:93, 1948.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -27,12 +27,12 @@ from guidance.ablation.thermal import BODY_C, ThermalMap
 from guidance.case.case import Structure
 from guidance.protocol import Protocol
 from kinematics.errors import InvalidInputError
+from kinematics.progress import Progress, quiet
 from registration.images.volume import Volume
 
 if TYPE_CHECKING:
     from guidance.ablation.heat_steps import Cells
 
-Progress = Callable[[str, float], None]
 
 HOT_C = 50.0
 """Above this, harm by heat within seconds is expected (domain default)."""
@@ -146,10 +146,6 @@ class HeatResult:
     peak: Volume
 
 
-def _quiet(_stage: str, _fraction: float) -> None:
-    return
-
-
 def heat(
     grid: TreatmentGrid,
     tissue: ThermalMap,
@@ -180,7 +176,7 @@ def heat(
     from guidance.ablation.heat_steps import Cells
 
     _check(grid, tissue, trains, protocol, limit_c, refinement)
-    tell = progress or _quiet
+    tell = progress or quiet
     warming, conductivity, drain = (c[tissue.kind] for c in tissue.table.astype(np.float32).T)
     cells = Cells.of(warming, conductivity, drain, grid.cell_mm)
     rise, peak = np.zeros(grid.shape, dtype=np.float32), np.zeros(grid.shape, dtype=np.float32)

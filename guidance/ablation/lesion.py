@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from guidance.ablation.cell_death import SURVIVAL_DEAD, survival
-from guidance.ablation.grid import NOT_COUNTED, TreatmentGrid
+from guidance.ablation.grid import NOT_COUNTED, TreatmentGrid, counted
 from guidance.ablation.lesion_figures import LesionFigures, StructureInside, WallField
 from guidance.ablation.pulse_heat import heat_of_pulses
 from guidance.ablation.treatment import TreatmentResult
@@ -30,11 +28,12 @@ def lesion_figures(case: Case, grid: TreatmentGrid, result: TreatmentResult, pro
         result: Field and power of all firings.
         protocol: Threshold, and pulses of each pair.
     """
+    from scipy.ndimage import binary_dilation
+
     peak, threshold, ml = result.peak.voxels, protocol.threshold_v_per_cm, ML_PER_MM3 * grid.cell_mm**3
     lesion = (peak >= threshold) & grid.body
     description = case.description
-    left_out = [s.label for s in description.structures if s.tissue in NOT_COUNTED and s.name != description.target]
-    counts = grid.body & ~np.isin(grid.labels, left_out)
+    counts = counted(description, grid.labels, grid.body)
     structures, walls = [], []
     for s in description.structures:
         inside = grid.labels == s.label
@@ -43,7 +42,7 @@ def lesion_figures(case: Case, grid: TreatmentGrid, result: TreatmentResult, pro
         if (lesion & inside).any():
             structures.append(StructureInside(name=s.name, ml=ml * int((lesion & inside).sum())))
         if s.tissue in WALLS:
-            on_wall = peak[inside & _beside(~inside)]
+            on_wall = peak[inside & binary_dilation(~inside)]  # cells with a neighbour across a face
             if on_wall.size:
                 walls.append(
                     WallField(
@@ -86,17 +85,6 @@ def smallest_margin_mm(tumour: Mask, missed: Mask, cell_mm: float) -> float:
         return 0.5 * cell_mm - float(depth[inside].max())
     away = distance_transform_edt(~tumour, sampling=cell_mm)
     return float(away[missed].min() if missed.any() else away.max()) - 0.5 * cell_mm
-
-
-def _beside(mask: Mask) -> Mask:
-    """Return the cells that have a face neighbour in the mask."""
-    found = np.zeros_like(mask)
-    for axis in range(mask.ndim):
-        low: tuple[Any, ...] = tuple(slice(None, -1) if a == axis else slice(None) for a in range(mask.ndim))
-        high: tuple[Any, ...] = tuple(slice(1, None) if a == axis else slice(None) for a in range(mask.ndim))
-        found[low] |= mask[high]
-        found[high] |= mask[low]
-    return found
 
 
 def _extent_mm(mask: Mask, cell_mm: float) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ Reference: Trottenberg, Oosterlee, Schüller, Multigrid (2001), 2.8 and 7.8 (red
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from guidance.ablation import multigrid_loops as loops
 from kinematics.errors import InvalidInputError
+from kinematics.units import M_PER_MM
 
 DIPOLE_FALL = 2.0
 """How fast a dipole's potential falls, as a power of the distance."""
@@ -33,7 +34,6 @@ COARSEST = 7
 DIRECT_MAX = 3000
 """Cells of the coarsest grid that are solved directly; more are smoothed."""
 SWEEPS = 20
-MM_PER_M = 1e-3
 
 Single = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -102,22 +102,22 @@ class Multigrid:
     shape: tuple[int, int, int]
     cell_mm: float
     open_end: bool = True
-    shapes: Anisotropic | None = None
+    shapes: InitVar[Anisotropic | None] = None
     _levels: list[_Level] = field(default_factory=list)
     _sigma: Single | None = None
     _flow: Single | None = None
     _factor: Double | None = None
+    _shapes: Anisotropic = field(init=False)
 
-    def __post_init__(self) -> None:
-        if self.shapes is None:
-            self.shapes = Anisotropic.none(self.shape)
+    def __post_init__(self, shapes: Anisotropic | None) -> None:
+        self._shapes = Anisotropic.none(self.shape) if shapes is None else shapes
         shape = self.shape
         while True:
             self._levels.append(_Level.of(shape))
             if min(shape) < COARSEST or any(n % 2 for n in shape):
                 break
             shape = (shape[0] // 2, shape[1] // 2, shape[2] // 2)
-        if self.shapes.crosses:
+        if self._shapes.crosses:
             ni, nj, nk = self.shape
             self._flow = np.zeros((3, ni + 2, nj + 2, nk + 2), dtype=np.float32)
             self._sigma = np.zeros((ni + 2, nj + 2, nk + 2), dtype=np.float32)
@@ -144,7 +144,7 @@ class Multigrid:
         if not (least > 0.0 and float(sigma_s_per_m.max()) < np.inf):  # NaN fails as well
             raise InvalidInputError("σ must be positive and finite everywhere", value=least, limit=0.0, unit="S/m")
         shapes = self._shapes
-        loops.conduct(sigma_s_per_m, shapes.kind, shapes.parts, np.float32(MM_PER_M * self.cell_mm), *self.conductances)
+        loops.conduct(sigma_s_per_m, shapes.kind, shapes.parts, np.float32(M_PER_MM * self.cell_mm), *self.conductances)
         if self._sigma is not None:
             self._sigma[1:-1, 1:-1, 1:-1] = sigma_s_per_m
         if self.open_end:
@@ -155,10 +155,6 @@ class Multigrid:
         small = int(np.prod(last.shape)) <= DIRECT_MAX
         self._factor = loops.factor(*last.g) if small else None
 
-    @property
-    def _shapes(self) -> Anisotropic:
-        return self.shapes if self.shapes is not None else Anisotropic.none(self.shape)
-
     def _open(self, sigma: Single) -> None:
         """Set the outer faces' conductances to what a dipole in the middle would let out."""
         cell, shapes = self.cell_mm, self._shapes
@@ -167,7 +163,7 @@ class Multigrid:
             one, two = (a for a in range(3) if a != axis)
             half = 0.5 * n * cell
             fall = DIPOLE_FALL * half / (half**2 + at[one][:, None] ** 2 + at[two][None, :] ** 2)
-            per_sigma = MM_PER_M * cell**2 * fall / (1.0 + 0.5 * cell * fall)
+            per_sigma = M_PER_MM * cell**2 * fall / (1.0 + 0.5 * cell * fall)
             for cells, face in ((0, 1), (n - 1, n + 1)):
                 where: list[slice | int] = [slice(1, -1)] * 3
                 where[axis] = face
@@ -225,7 +221,7 @@ class Multigrid:
         if self._flow is None or self._sigma is None:
             return False
         shapes = self._shapes
-        loops.across(potential, self._sigma, shapes.kind, shapes.off, MM_PER_M * self.cell_mm, self._flow)
+        loops.across(potential, self._sigma, shapes.kind, shapes.off, M_PER_MM * self.cell_mm, self._flow)
         loops.add_across(self._flow, sign, out)
         return True
 

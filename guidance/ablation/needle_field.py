@@ -20,6 +20,7 @@ from guidance.ablation import needle_loops as loops
 from guidance.ablation.line_charges import LineCharges, influence
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
+from kinematics.units import M_PER_MM
 
 BLOB_CELLS = 1.5
 """Standard deviation of a blob, in cells."""
@@ -36,7 +37,6 @@ RING_CELLS = (0.8, 1.6, 2.6, 3.8, 5.2, 6.75)
 """Distances from the needle at which σ is averaged over a ring, in cells."""
 AROUND = 8
 """Places on a ring."""
-MM_PER_M = 1e-3
 
 # Places and weights on [0, 1].
 _GAUSS = np.polynomial.legendre.leggauss(PER_SEGMENT)
@@ -126,7 +126,7 @@ class NearNeedles:
             )  # fmt: skip
             blob_v = loops.blob_potential(middles @ stretch.T, blobs[n] * cell_mm @ stretch.T, sd) @ GAUSS_SHARE
             whole[:, n] = potential[:, n]
-            surface[:, n] = (potential[:, n] - blob_v) / (4.0 * math.pi * MM_PER_M)
+            surface[:, n] = (potential[:, n] - blob_v) / (4.0 * math.pi * M_PER_MM)
             spread = (sd / cell_mm) ** 2 * tensors[n] + GRID_SHARPENS * np.eye(3)
             low, share = loops.laid(blobs[n], GAUSS_SHARE, np.linalg.inv(spread), REACH * np.sqrt(np.diagonal(spread)))
             lows.append(low)
@@ -197,7 +197,7 @@ class NearNeedles:
     def near_field(self, current_a: FloatArray, ring_sigma: FloatArray) -> NDArray[np.float32]:
         """Return what the lines add to the grid's field near them [V/mm], shape (n, 3)."""
         near = np.zeros((len(self.cells), 3), dtype=np.float32)
-        per = (current_a / (4.0 * math.pi * MM_PER_M)).astype(np.float32)
+        per = (current_a / (4.0 * math.pi * M_PER_MM)).astype(np.float32)
         loops.add_entries(
             near, self.entry_row, self.entry_first, self.entry_field, self.entry_ring, per,
             (1.0 / ring_sigma).astype(np.float32),

@@ -14,7 +14,7 @@ from guidance.ablation.coverage import Coverage
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.line_charges import Pair
-from guidance.ablation.pulse_order import Fired, firing_rule, pulse_rows
+from guidance.ablation.pulse_order import Fired, check_voltage, firing_rule, pulse_rows
 from guidance.ablation.pulse_plan import (
     Limit,
     PairVoltage,
@@ -26,13 +26,14 @@ from guidance.ablation.pulse_plan import (
 )
 from guidance.ablation.pulse_refusal import refusal
 from guidance.ablation.voltages import (
-    PairField,
     PairName,
+    SolvedPair,
     VoltageRange,
     Wanted,
     between,
     choose_voltages,
     pair_fields,
+    peak_of,
     voltage_ranges,
 )
 from guidance.protocol import Protocol
@@ -83,7 +84,7 @@ class Treatment(Generic[S]):
 class _Tried(Generic[S]):
     voltages_v: dict[PairName, float]
     solution: S
-    fields: dict[PairName, PairField]
+    fields: dict[PairName, SolvedPair]
     ranges: dict[PairName, VoltageRange]
     accepted: bool
     overtreated: int
@@ -145,8 +146,7 @@ def refine_voltages(
         found, dry = voltage_ranges(lines, list(voltages), protocol, settings, fields)
         current = max(f.current_a for f in fields.values())
         accepted = not _short(solution.coverage, wanted) and current <= protocol.current_max_a
-        peak = np.maximum.reduce([f.field_v_per_cm for f in fields.values()])
-        over = int((wanted.healthy & (peak >= wanted.threshold_v_per_cm)).sum())
+        over = _overtreated(fields, wanted.healthy, wanted.threshold_v_per_cm)
         # A pair whose current leaves it no voltage keeps its lowest; the solution then decides.
         most_a = f"{protocol.current_max_a:.0f} A"
         held = {n: replace(ranges[n], most_v=ranges[n].least_v, most_by=Limit.CURRENT, limit=most_a) for n in dry}
@@ -171,8 +171,7 @@ def refine_voltages(
             margin_percent=min(wanted.margin_percent + short[1], 100.0),
         )
         known = {n: between([t.fields[n] for t in made], wanted.threshold_v_per_cm) for n in best.fields}
-        ordered = {n: best.ranges[n] for n in known}
-        voltages = choose_voltages(known, ordered, asked, settings).voltages_v
+        voltages = choose_voltages(known, best.ranges, asked, settings).voltages_v
         if voltages is None or any(voltages == t.voltages_v for t in made):
             break
         last = tried(voltages)
@@ -182,7 +181,6 @@ def refine_voltages(
         # What the estimate promised and the solution did not keep is asked for on top.
         gap = _missing(last.solution.coverage, wanted)
         short = (short[0] + gap[0], short[1] + gap[1])
-    solves = len(made)
     if best is None:
         reasons, binding = refusal(last.solution, last.fields, last.ranges, wanted, lines, grid.affine)
         refused = PulsePlan(
@@ -191,11 +189,11 @@ def refine_voltages(
             reasons=reasons,
             binding=binding,
             not_fired=not_fired,
-            solves=solves,
+            solves=len(made),
             settings=settings,
         )
         return Treatment(refused, last.voltages_v, last.solution, first.solution, last.solution)
-    plan = _settled(best, lines, grid, protocol, stage, settings, not_fired, solves)
+    plan = _settled(best, lines, grid, protocol, stage, settings, not_fired, len(made))
     strongest = max(made, key=lambda t: sum(t.voltages_v.values()))
     return Treatment(plan, best.voltages_v, best.solution, first.solution, strongest.solution)
 
@@ -249,8 +247,7 @@ def fixed_voltages(
             settings=settings,
         )  # fmt: skip
         return Treatment(refused, voltages, solution, solution, solution)
-    peak = np.maximum.reduce([f.field_v_per_cm for f in fields.values()])
-    over = int((~(grid.margin | grid.tumour) & (peak >= protocol.threshold_v_per_cm)).sum())
+    over = _overtreated(fields, ~(grid.margin | grid.tumour), protocol.threshold_v_per_cm)
     best = _Tried(voltages, solution, fields, ranges, True, over)
     plan = _settled(best, lines, grid, protocol, stage, settings, (), 1, apart_mm)
     return Treatment(plan, voltages, solution, solution, solution)
@@ -302,14 +299,12 @@ def _check_start(start_v: Mapping[PairName, float], pairs: Sequence[PairName], p
     for (a, b), voltage in start_v.items():
         if (a, b) not in pairs:
             raise InvalidInputError(f"a voltage is handed over for {a}–{b}, which does not fire", value=list(pairs))
-        if not 0.0 < voltage <= protocol.voltage_max_v:  # NaN fails too
-            raise InvalidInputError(
-                f"the voltage of {a}–{b} cannot be set",
-                value=voltage,
-                limit=protocol.voltage_max_v,
-                unit="V",
-                remedy="choose a voltage above 0 and within the generator's",
-            )
+        check_voltage(a, b, voltage, protocol)
+
+
+def _overtreated(fields: Mapping[PairName, SolvedPair], healthy: NDArray[np.bool_], threshold_v_per_cm: float) -> int:
+    """Return how many healthy cells any pair takes to the threshold."""
+    return int((healthy & (peak_of(fields) >= threshold_v_per_cm)).sum())
 
 
 def _short(coverage: Coverage, wanted: Wanted) -> bool:

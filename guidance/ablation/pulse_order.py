@@ -187,6 +187,18 @@ def pulse_rows(
     return tuple(rows)
 
 
+def check_voltage(a: str, b: str, voltage_v: float, protocol: Protocol) -> None:
+    """Raise InvalidInputError for a voltage of a pair that no generator gives, NaN included."""
+    if not 0.0 < voltage_v <= protocol.voltage_max_v:
+        raise InvalidInputError(
+            f"the voltage of {a}–{b} cannot be set",
+            value=voltage_v,
+            limit=protocol.voltage_max_v,
+            unit="V",
+            remedy="choose a voltage above 0 and within the generator's",
+        )
+
+
 def _check(f: Fired, by_name: dict[str, ElectrodeLine], protocol: Protocol) -> None:
     """Raise InvalidInputError for a firing that cannot be a row. Comparisons are written so that NaN fails them."""
     name = f"{f.a}–{f.b}"
@@ -198,13 +210,6 @@ def _check(f: Fired, by_name: dict[str, ElectrodeLine], protocol: Protocol) -> N
             value=f.position,
             limit=len(by_name[f.a].pull_back_mm) - 1,
         )
-    if not 0.0 < f.voltage_v <= protocol.voltage_max_v:
-        raise InvalidInputError(
-            f"the voltage of {name} cannot be set",
-            value=f.voltage_v,
-            limit=protocol.voltage_max_v,
-            unit="V",
-            remedy="choose a voltage above 0 and within the generator's",
-        )
+    check_voltage(f.a, f.b, f.voltage_v, protocol)
     if not 0.0 < f.current_a < math.inf:
         raise InvalidInputError(f"the current of {name} is not a positive number", value=f.current_a, unit="A")

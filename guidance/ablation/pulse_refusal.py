@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from guidance.ablation.coverage import Coverage
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.uncovered import most_of
-from guidance.ablation.voltages import PairField, PairName, VoltageRange, Wanted
+from guidance.ablation.voltages import PairName, SolvedPair, VoltageRange, Wanted, peak_of
 from kinematics.arrays import FloatArray
 
 SHAPE_FACTOR = 1.5
@@ -31,7 +31,7 @@ class Solved(Interface):
 
 def refusal(
     solution: Solved,
-    fields: Mapping[PairName, PairField],
+    fields: Mapping[PairName, SolvedPair],
     ranges: Mapping[PairName, VoltageRange],
     wanted: Wanted,
     lines: Sequence[ElectrodeLine],
@@ -55,9 +55,9 @@ def refusal(
         reasons.append(f"tumour + margin {c.with_margin_percent:.1f} % at most ({wanted.margin_percent:g} % asked)")
     if not reasons:
         return _by_current(fields, ranges)
-    peak = np.maximum.reduce([f.field_v_per_cm for f in fields.values()])
+    peak = peak_of(fields)
     factor = _factor(peak, wanted)
-    binding = _binding(fields, ranges, wanted)
+    binding = _binding(fields, peak, ranges, wanted)
     if factor > SHAPE_FACTOR or not binding:
         binding = ("shape of the array: no voltage near the limits covers enough",)
     else:
@@ -72,7 +72,7 @@ def refusal(
 
 
 def _by_current(
-    fields: Mapping[PairName, PairField], ranges: Mapping[PairName, VoltageRange]
+    fields: Mapping[PairName, SolvedPair], ranges: Mapping[PairName, VoltageRange]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Say that the coverage is reached, but not within the current."""
     a, b = max(fields, key=lambda n: fields[n].current_a)
@@ -96,23 +96,22 @@ def _factor(peak_v_per_cm: NDArray[np.float32], wanted: Wanted) -> float:
 
 
 def _binding(
-    fields: Mapping[PairName, PairField], ranges: Mapping[PairName, VoltageRange], wanted: Wanted
+    fields: Mapping[PairName, SolvedPair],
+    peak_v_per_cm: NDArray[np.float32],
+    ranges: Mapping[PairName, VoltageRange],
+    wanted: Wanted,
 ) -> tuple[str, ...]:
     """Return the limits of pairs, where raising one covers more of what is short; the one that helps most first."""
     level = wanted.threshold_v_per_cm
-    masks = (
-        (wanted.tumour, wanted.tumour_percent),
-        (wanted.margin, wanted.margin_percent),
-    )
+    short = []
+    for mask, percent in ((wanted.tumour, wanted.tumour_percent), (wanted.margin, wanted.margin_percent)):
+        covered = 100.0 * float((peak_v_per_cm[mask] >= level).mean())
+        if covered < percent:
+            short.append((mask, covered))
     helps: list[tuple[float, str]] = []
     for name, field in fields.items():
-        rest = np.maximum.reduce([f.field_v_per_cm * (RAISED if n == name else 1.0) for n, f in fields.items()])
-        plain = np.maximum.reduce([f.field_v_per_cm for f in fields.values()])
-        gain = 0.0
-        for mask, percent in masks:
-            before = 100.0 * float((plain[mask] >= level).mean())
-            if before < percent:
-                gain += 100.0 * float((rest[mask] >= level).mean()) - before
+        raised = np.maximum(peak_v_per_cm, RAISED * field.field_v_per_cm)
+        gain = sum(100.0 * float((raised[mask] >= level).mean()) - covered for mask, covered in short)
         if gain >= HELPS_PERCENT:
             r = ranges[name]
             helps.append((gain, f"{r.limit} on {name[0]}–{name[1]} ({r.spacing_mm:.1f} mm, {field.voltage_v:.0f} V)"))

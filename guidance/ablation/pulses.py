@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from guidance.ablation.array_check import check_array
 from guidance.ablation.electrode import ElectrodeLine, conducting, conductor_ids
@@ -15,13 +15,9 @@ from guidance.ablation.treatment import TreatmentField, TreatmentResult, tissue_
 from guidance.case.case import Case
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle, Device
+from kinematics.progress import Progress, quiet
 
-Progress = Callable[[str, float], None]
 PairName = tuple[str, str]
-
-
-def _quiet(_stage: str, _fraction: float) -> None:
-    return
 
 
 def plan_pulses(
@@ -52,7 +48,7 @@ def plan_pulses(
     Raises:
         InvalidInputError: Electrodes that no field can be solved for (`check_array`), a field that does not settle.
     """
-    tell = progress or _quiet
+    tell = progress or quiet
     lines = conducting(needles, device)
     pairs: list[Pair]
     if isinstance(device, BipolarNeedle):

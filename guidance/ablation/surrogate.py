@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.line_charges import LineCharges, Pair, firing_shares, indexed
 from kinematics.arrays import FloatArray
+from kinematics.units import MM_PER_CM
 from registration.images.volume import Volume
 
 SEGMENTS = 6
-V_PER_CM = 10.0
 CHUNK = 256
 Float32 = NDArray[np.float32]
 
@@ -140,7 +140,7 @@ class TargetPoints:
             InvalidInputError: See `line_charges.indexed`.
         """
         best = self._raised(lines, pairs, np.full(self._points.shape[1], np.inf, dtype=np.float32))
-        found: Float32 = np.float32(V_PER_CM) * np.sqrt(best)
+        found: Float32 = np.float32(MM_PER_CM) * np.sqrt(best)
         return found
 
     def limits_like(
@@ -176,7 +176,7 @@ class TargetPoints:
             InvalidInputError: See `line_charges.indexed`.
         """
         limits = np.empty(self._points.shape[1], dtype=np.float32)
-        limits[:] = (np.asarray(limit_v_per_cm) / V_PER_CM) ** 2
+        limits[:] = (np.asarray(limit_v_per_cm) / MM_PER_CM) ** 2
         passed = self._raised(lines, pairs, limits) >= limits
         tumour, margin = 100.0 * (self._counts @ passed) / self._counts.sum(axis=1)
         return float(tumour), float(margin)

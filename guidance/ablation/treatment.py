@@ -19,9 +19,9 @@ from guidance.ablation.tissue_map import TissueMap
 from guidance.case.case import Case
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
+from kinematics.progress import Progress, quiet
 from registration.images.volume import Volume
 
-Progress = Callable[[str, float], None]
 TissueOn = Callable[[FloatArray, tuple[int, int, int]], TissueMap]
 """The tissue of each cell of a grid: its affine (cell to frame `ct`) and shape are handed over."""
 
@@ -75,10 +75,6 @@ class TreatmentResult:
     peak: Volume
 
 
-def _quiet(_stage: str, _fraction: float) -> None:
-    return
-
-
 def tissue_of(case: Case) -> TissueOn:
     """Return the tissue of a case, by the tissue set that it names."""
     tissues = tissue_set(case.description.tissue_set)
@@ -128,7 +124,7 @@ class TreatmentField:
             InvalidInputError: Pairs or positions that do not fit (`line_charges.indexed`), or a field that does not
                 settle.
         """
-        tell = progress or _quiet
+        tell = progress or quiet
         positions, indices = indexed(self._lines, pairs)
         peak = np.zeros(self._grid.shape, dtype=np.float32)
         firings: list[Firing] = []

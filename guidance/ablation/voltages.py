@@ -26,7 +26,7 @@ POWERS = (0.5, 2.0)
 
 
 @dataclass(frozen=True, eq=False)
-class PairField:
+class SolvedPair:
     """What a pair does at a voltage at which it was solved.
 
     Args:
@@ -40,13 +40,13 @@ class PairField:
     field_v_per_cm: NDArray[np.float32]
 
 
-def pair_fields(firings: Sequence[Fired]) -> dict[PairName, PairField]:
+def pair_fields(firings: Sequence[Fired]) -> dict[PairName, SolvedPair]:
     """Return what each pair does over all of its positions.
 
     Raises:
         InvalidInputError: A pair with two voltages, or a field that is not finite, negative, or on two grids.
     """
-    found: dict[PairName, PairField] = {}
+    found: dict[PairName, SolvedPair] = {}
     for f in firings:
         name = f"{f.a}–{f.b}"
         # The maximum of an array with NaN is NaN, which fails both.
@@ -54,7 +54,7 @@ def pair_fields(firings: Sequence[Fired]) -> dict[PairName, PairField]:
             raise InvalidInputError(f"the field of {name} holds negative values, NaN or infinity", unit="V/cm")
         old = found.get((f.a, f.b))
         if old is None:
-            found[f.a, f.b] = PairField(f.voltage_v, f.current_a, f.field_v_per_cm)
+            found[f.a, f.b] = SolvedPair(f.voltage_v, f.current_a, f.field_v_per_cm)
             continue
         if old.voltage_v != f.voltage_v or old.field_v_per_cm.shape != f.field_v_per_cm.shape:
             raise InvalidInputError(
@@ -62,13 +62,19 @@ def pair_fields(firings: Sequence[Fired]) -> dict[PairName, PairField]:
                 value=(old.voltage_v, f.voltage_v),
                 unit="V",
             )
-        found[f.a, f.b] = PairField(
+        found[f.a, f.b] = SolvedPair(
             f.voltage_v, max(old.current_a, f.current_a), np.maximum(old.field_v_per_cm, f.field_v_per_cm)
         )
     return found
 
 
-def between(solved: Sequence[PairField], threshold_v_per_cm: float) -> PairField:
+def peak_of(fields: Mapping[PairName, SolvedPair]) -> NDArray[np.float32]:
+    """Return the largest |E| [V/cm] over all pairs, by cell; at least one pair."""
+    peak: NDArray[np.float32] = np.maximum.reduce([f.field_v_per_cm for f in fields.values()])
+    return peak
+
+
+def between(solved: Sequence[SolvedPair], threshold_v_per_cm: float) -> SolvedPair:
     """Return a pair's field whose proportion to the voltage is right where it passes a threshold.
 
     From its solutions at the lowest and the highest voltage: where σ rises, |E| is no proportion of the voltage. Each
@@ -89,7 +95,7 @@ def between(solved: Sequence[PairField], threshold_v_per_cm: float) -> PairField
     nearer_low = np.abs(np.log(threshold_v_per_cm / e1)) < np.abs(np.log(threshold_v_per_cm / e2))
     base, voltage = np.where(nearer_low, e1, e2), np.where(nearer_low, low.voltage_v, high.voltage_v)
     passes_v = voltage * (threshold_v_per_cm / base) ** (1.0 / power)
-    return PairField(
+    return SolvedPair(
         high.voltage_v, high.current_a, (threshold_v_per_cm * high.voltage_v / passes_v).astype(np.float32)
     )
 
@@ -121,7 +127,7 @@ def voltage_range(
     spacings: Sequence[float],
     protocol: Protocol,
     settings: PulseSettings,
-    solved: PairField | None = None,
+    solved: SolvedPair | None = None,
 ) -> VoltageRange | str:
     """Return the voltages of a pair that every limit allows at every position, or in words why there are none.
 
@@ -162,7 +168,7 @@ def voltage_ranges(
     pairs: Sequence[PairName],
     protocol: Protocol,
     settings: PulseSettings,
-    solved: Mapping[PairName, PairField] | None = None,
+    solved: Mapping[PairName, SolvedPair] | None = None,
 ) -> tuple[dict[PairName, VoltageRange], dict[PairName, str]]:
     """Return the range of each pair that has one, and of each other why it has none.
 
@@ -226,7 +232,7 @@ class VoltageChoice:
 
 
 def choose_voltages(
-    fields: Mapping[PairName, PairField],
+    fields: Mapping[PairName, SolvedPair],
     ranges: Mapping[PairName, VoltageRange],
     wanted: Wanted,
     settings: PulseSettings,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guidance.ablation.electrode import conductor_ids
 from guidance.ablation.lesion import lesion_figures
 from guidance.ablation.pulse_choice import Treatment
 from guidance.ablation.pulses import plan_pulses
@@ -37,9 +35,8 @@ from guidance.protocol_checks import plan_checks
 from guidance.scene import BipolarNeedle, SuiteDescription
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
+from kinematics.progress import Progress
 from registration.registration import Registration
-
-Progress = Callable[[str, float], None]
 
 FINAL_DRAWS, FINAL_COVER_DRAWS = 20000, 240
 
@@ -129,17 +126,6 @@ class Assembly:
             )
         return tuple(found)
 
-    def pairs(self, scored: Scored) -> list[tuple[str, str, float, float]]:
-        """Return the pulsed pairs: names, spacing [mm], voltage [V]."""
-        device = self.suite.device
-        if isinstance(device, BipolarNeedle):
-            return [(*conductor_ids("E1"), device.pitch_mm, device.voltage_v)]
-        pairs = []
-        for a, b in self.scorer.pulsed(scored):
-            spacing = float(np.linalg.norm(scored.candidate.lateral_mm[a] - scored.candidate.lateral_mm[b]))
-            pairs.append((f"E{a + 1}", f"E{b + 1}", spacing, self.protocol.firing_voltage_v(spacing)))
-        return pairs
-
     def treatment(self, scored: Scored, tell: Progress) -> Treatment[TreatmentResult]:
         """Return the array's pulse plan, with its field solved on the voxel grid.
 
@@ -228,9 +214,9 @@ class Assembly:
         lines = self.scorer.lines(scored.tips_mm, axes, scored.plan)
         number = {line.id: n for n, line in enumerate(lines)}
         fired = list({(f.a, f.b): (f.a, f.b, f.voltage_v) for f in treatment.strongest.firings}.values())
-        highest = self.protocol.voltage_per_distance_max_v_per_cm
         return SolvedArray(
-            {(number[a], number[b]): highest for a, b, _ in fired},
+            frozenset((number[a], number[b]) for a, b, _ in fired),
+            self.protocol.voltage_per_distance_max_v_per_cm,
             self.scorer.target.limits_like(lines, fired, treatment.strongest.peak, self.protocol.threshold_v_per_cm),
         )
 
@@ -240,13 +226,19 @@ class Assembly:
         axis = scored.candidate.axis
         return risk.hit_probabilities(self.anatomy, self.model, scored.tips_mm, axis, scored.depths_mm, draws)
 
+    def _spacings_mm(self, scored: Scored) -> list[float]:
+        """Return the spacing of each pulsed pair."""
+        device, lateral = self.suite.device, scored.candidate.lateral_mm
+        if isinstance(device, BipolarNeedle):
+            return [device.pitch_mm]
+        return [float(np.linalg.norm(lateral[a] - lateral[b])) for a, b in self.scorer.pulsed(scored)]
+
     def _alternative(self, s: Scored) -> Alternative:
-        spacings = [spacing for _, _, spacing, _ in self.pairs(s)]
         forbidden = [p.clearance_mm for p in self.case.description.policy.values() if p.kind is PolicyKind.FORBIDDEN]
         least = min(forbidden, default=0.0)
         return Alternative(
             electrodes=len(s.tips_mm),
-            spacing_mm=float(np.mean(spacings)),
+            spacing_mm=float(np.mean(self._spacings_mm(s))),
             axis_ct=self.anatomy.T_ct_grid.directions(s.candidate.axis),
             least_clearance_mm=s.least_excess_mm + least,
             tumour_percent=s.tumour_percent,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,11 +67,13 @@ class SolvedArray:
     """What the voxel field said of one array, for estimates of the same array placed with error.
 
     Args:
-        v_per_cm: Voltage per distance of each pulsed pair, by the two electrodes' indices.
+        fired: Its pairs, by the two electrodes' indices.
+        v_per_cm: Voltage per distance at which each of them is estimated.
         limits_v_per_cm: At each of the target's places: `TargetPoints.limits_like`.
     """
 
-    v_per_cm: Mapping[tuple[int, int], float]
+    fired: frozenset[tuple[int, int]]
+    v_per_cm: float
     limits_v_per_cm: Float32
 
 
@@ -279,10 +281,9 @@ class Scorer:
                 spacing = float(np.linalg.norm(gap - (gap @ mean) * mean))
                 if (spacing > self.protocol.spacing_max_mm) if pulsed is None else ((a, b) not in pulsed):
                     continue
-                if solved is not None and (a, b) not in solved.v_per_cm:
+                if solved is not None and (a, b) not in solved.fired:
                     continue
-                ratio = None if solved is None else solved.v_per_cm[a, b]
-                voltage = self.protocol.firing_voltage_v(spacing, ratio)
+                voltage = self.protocol.firing_voltage_v(spacing, None if solved is None else solved.v_per_cm)
                 if voltage > 0.0:
                     pairs.append((lines[a].id, lines[b].id, voltage))
         return pairs

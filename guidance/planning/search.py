@@ -31,10 +31,9 @@ from guidance.scene import BipolarNeedle, SuiteDescription
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from kinematics.insertion import InsertionStatus
+from kinematics.progress import Progress, quiet
 from registration.images.volume import Volume
 from registration.registration import Registration
-
-Progress = Callable[[str, float], None]
 
 HUB_ABOVE_SKIN_MM = 10.0
 """The hub, and the fingers that end level with it, stay this far from the skin."""
@@ -78,10 +77,6 @@ FIELD_SLACK = (1.0, 3.0)
 """An array is taken to the field when the estimate misses the asked percentages by no more than this."""
 
 
-def _quiet(_stage: str, _fraction: float) -> None:
-    return
-
-
 def plan(
     case: Case,
     registration: Registration,
@@ -110,7 +105,7 @@ def plan(
     Raises:
         InvalidInputError: The target is no structure of the case, or is empty.
     """
-    tell = progress or _quiet
+    tell = progress or quiet
     reasons = reasons_before_search(case, registration, suite, protocol)
     if reasons:
         return refused(reasons, case, registration, {})

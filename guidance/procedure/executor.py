@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from guidance.case.case import Case
 from guidance.planning.plan import Plan
 from guidance.procedure.execution import Execution, NeedleStatus
@@ -19,9 +17,8 @@ from guidance.procedure.stepper import Stepper
 from guidance.procedure.steps import LONGEST_PERIOD_S
 from guidance.scene import SuiteDescription
 from kinematics.errors import InvalidInputError, RefusedError
+from kinematics.progress import Progress
 from registration.registration import Registration
-
-Progress = Callable[[str, float], None]
 
 
 def execute(

@@ -38,7 +38,6 @@ class ReportInputs:
         pictures: Title and PNG of each picture of what was added to the case (vessels, unidentified tissue).
         budget: Error budget that every figure is stated under.
         version: Version of this software.
-        placed_curve: Coverage as placed over thresholds.
         refusal: Why a step refused, when one did.
         registration_told: Where points and calibration came from, where a person gave them.
     """
@@ -58,7 +57,6 @@ class ReportInputs:
     pictures: tuple[tuple[str, bytes], ...]
     budget: ErrorBudget
     version: str
-    placed_curve: tuple[CoveragePoint, ...] = ()
     refusal: tuple[str, ...] = field(default=())
     registration_told: Mapping[str, str] = field(default_factory=dict)
 
@@ -70,6 +68,11 @@ class ReportInputs:
         if self.plan is not None and self.plan.coverage is not None:
             return self.plan.coverage.threshold_v_per_cm
         return DEFAULT_THRESHOLD_V_PER_CM
+
+    @property
+    def placed_curve(self) -> tuple[CoveragePoint, ...]:
+        """Coverage as placed over thresholds; empty where no field was judged."""
+        return self.verdict.coverage.curve if self.verdict is not None and self.verdict.coverage is not None else ()
 
     @property
     def interrupted(self) -> tuple[str, ...]:

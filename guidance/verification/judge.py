@@ -26,17 +26,12 @@ from guidance.verification.placement import FoundNeedle, Placement
 from guidance.verification.replan import advise
 from guidance.verification.treated import treat_as_placed
 from guidance.verification.verdict import PlacedElectrode, PlacedPair, Verdict
+from kinematics.progress import Progress, quiet
 from registration.budget import ErrorBudget
 from registration.images.volume import Volume
 
 if TYPE_CHECKING:
     from guidance.planning.plan import Plan, PlannedElectrode
-
-Progress = Callable[[str, float], None]
-
-
-def _quiet(_stage: str, _fraction: float) -> None:
-    return
 
 
 def judge(
@@ -66,7 +61,7 @@ def judge(
         The verdict; it passes when every hard check passes. Needles that are missing fail their own check, and
         what can be measured without them still is.
     """
-    tell = progress or _quiet
+    tell = progress or quiet
     planned = {e.id: e for e in plan.electrodes}
     needles = {n.id: n for n in placement.needles if n.id in planned}
     tell("clearances as placed", 0.05)

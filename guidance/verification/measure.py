@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +20,7 @@ from guidance.verification.placement import FoundNeedle, Placement, PlacementSta
 from guidance.verification.verdict import ElectrodeErrors
 from kinematics.arrays import FloatArray
 from kinematics.frames import Transform
+from kinematics.progress import Progress, quiet
 from kinematics.units import deg_from_rad
 from registration.accuracy import point_covariance
 from registration.budget import ErrorBudget
@@ -29,14 +29,9 @@ from registration.images.volume import Volume
 if TYPE_CHECKING:
     from guidance.planning.plan import Plan, PlannedElectrode
 
-Progress = Callable[[str, float], None]
 
 SHAFT_STEP_MM = 2.0
 LEAST_CONFIDENCE = 0.4
-
-
-def _quiet(_stage: str, _fraction: float) -> None:
-    return
 
 
 def measure(
@@ -70,7 +65,7 @@ def measure(
     Raises:
         RefusedError: The two CTs cannot be registered.
     """
-    tell = progress or _quiet
+    tell = progress or quiet
     tell("fiducials in both CTs", 0.0)
     between = register_scans(check_ct, plan_ct, case, suite, budget, tell)
     tell("needles in the check CT", 0.8)

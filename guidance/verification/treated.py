@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,12 @@ from guidance.ablation.pulse_plan import PulsePlan, PulsePlanStatus, PulseSettin
 from guidance.ablation.pulses import plan_pulses
 from guidance.ablation.surrogate import TargetPoints
 from guidance.ablation.treatment import TreatmentResult
-from guidance.ablation.voltages import PairField, pair_fields, voltage_ranges
+from guidance.ablation.voltages import SolvedPair, pair_fields, voltage_ranges
 from guidance.protocol_checks import pair_name
 from guidance.scene import BipolarNeedle
-from guidance.verification.placement import FoundNeedle, Placement, PlacementStatus
+from guidance.verification.placement import Placement, PlacementStatus
 from kinematics.errors import InvalidInputError
+from kinematics.progress import Progress
 
 if TYPE_CHECKING:
     from guidance.case.case import Case
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from guidance.protocol import Protocol
     from guidance.verification.verdict import PlacedPair
 
-Progress = Callable[[str, float], None]
 LEAST_HELP_PERCENT = 1.0
 """A needle that would have to be placed again covers this much more of tumour and margin together, or is not named."""
 
@@ -82,9 +81,8 @@ def treat_as_placed(
     needles = {n.id: n for n in placement.needles}
     if placement.status is PlacementStatus.REFUSED:
         return TreatedAsPlaced(pairs)
-    found = [
-        ElectrodeLine.of_needle(needles[e.id], e, plan.device.radius_mm) for e in plan.electrodes if e.id in needles
-    ]
+    radius = plan.device.radius_mm
+    standing = {e.id: ElectrodeLine.of_needle(needles[e.id], e, radius) for e in plan.electrodes if e.id in needles}
     fired = {(p.a, p.b): p.voltage_v for p in pairs if p.voltage_v > 0.0}
     if not fired:
         return TreatedAsPlaced(pairs)
@@ -93,7 +91,7 @@ def treat_as_placed(
         treated = plan_pulses(
             case,
             grid,
-            found,
+            list(standing.values()),
             plan.device,
             protocol,
             only=tuple(fired),
@@ -110,7 +108,7 @@ def treat_as_placed(
         treated.pulse_plan,
         treated.solution,
         None if treated.solution is None else lesion_figures(case, grid, treated.solution, protocol),
-        (*_voltages(plan, chosen, treated), *_reinsertions(plan, needles, grid, treated, protocol)),
+        (*_voltages(plan, chosen, treated), *_reinsertions(plan, standing, grid, treated, protocol)),
     )
 
 
@@ -133,7 +131,7 @@ def _voltages(plan: Plan, pairs: tuple[PlacedPair, ...], treated: Treatment[Trea
 
 def _reinsertions(
     plan: Plan,
-    needles: dict[str, FoundNeedle],
+    standing: dict[str, ElectrodeLine],
     grid: TreatmentGrid,
     treated: Treatment[TreatmentResult],
     protocol: Protocol,
@@ -146,8 +144,6 @@ def _reinsertions(
     if treated.pulse_plan.status is PulsePlanStatus.OK or result is None:
         return []
     planned = {e.id: e for e in plan.electrodes}
-    radius = plan.device.radius_mm
-    standing = {n: ElectrodeLine.of_needle(needles[n], planned[n], radius) for n in planned if n in needles}
     pairs: list[Pair] = [(a, b, v) for (a, b), v in treated.voltages_v.items()]
     target = TargetPoints(grid.points_ct_mm(grid.tumour), grid.points_ct_mm(grid.margin))
     lines = conducting(list(standing.values()), plan.device)
@@ -161,7 +157,7 @@ def _reinsertions(
     now = sum(coverage(standing))
     ways = []
     for name in standing:
-        covered = coverage({**standing, name: ElectrodeLine.of_plan(planned[name], radius)})
+        covered = coverage({**standing, name: ElectrodeLine.of_plan(planned[name], plan.device.radius_mm)})
         enough = (
             covered[0] >= protocol.coverage_tumour_min_percent and covered[1] >= protocol.coverage_margin_min_percent
         )
@@ -178,7 +174,7 @@ def _reinsertions(
 def _highest(
     plan: Plan,
     standing: dict[str, ElectrodeLine],
-    fields: dict[tuple[str, str], PairField],
+    fields: dict[tuple[str, str], SolvedPair],
     protocol: Protocol,
 ) -> list[Pair]:
     """Return the plan's pairs at the highest voltages that they may have between these needles.

@@ -17,14 +17,13 @@ from guidance.case.landmarks import Density, check_densities, check_sides, shown
 from guidance.case.roles import structure_of
 from guidance.case.unidentified import add_unidentified
 from kinematics.errors import InvalidInputError
+from kinematics.progress import Progress
 from registration.images.volume import Volume, read_image
 from sim.lidc.arteries import add_arteries
 from sim.lidc.mesenteric_vein import Tube, add_mesenteric_vein
 from sim.lidc.source import CT, LABELS, TABLE, WHEEL
 from sim.lidc.spine import add_spine_remainder
 from sim.lidc.tumour_site import LESION_HU, TUMOUR, TumourSite, find_site, lesion_image
-
-Progress = Callable[[str, float], None]
 
 AIR_HU = -1024
 ABOVE_LIVER_MM = 40.0

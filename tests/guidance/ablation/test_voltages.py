@@ -16,7 +16,7 @@ from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.pulse_plan import Limit, PulseSettings
 from guidance.ablation.voltages import (
-    PairField,
+    SolvedPair,
     VoltageRange,
     Wanted,
     between,
@@ -41,7 +41,7 @@ def wanted(on: TreatmentGrid = GRID, tumour: float = 98.0, margin: float = 90.0)
     return Wanted(on.tumour, on.margin, ~on.margin, 500.0, tumour, margin)
 
 
-def solved(lines: list[ElectrodeLine], pairs: list[tuple[str, str]], on: TreatmentGrid = GRID) -> dict[Any, PairField]:
+def solved(lines: list[ElectrodeLine], pairs: list[tuple[str, str]], on: TreatmentGrid = GRID) -> dict[Any, SolvedPair]:
     """Return the fields of pairs at 2000 V."""
     return pair_fields(solver(on, lines)([(a, b, 2000.0) for a, b in pairs]).firings)
 
@@ -63,7 +63,7 @@ def test_the_range_of_a_pair(
     spacings: tuple[float, ...], current_a: float | None, least: float, most: float, by: Limit
 ) -> None:
     """In steps of 50 V, within every limit at every position, and which one ends it."""
-    field = None if current_a is None else PairField(2000.0, current_a, ONE)
+    field = None if current_a is None else SolvedPair(2000.0, current_a, ONE)
     found = voltage_range(spacings, PROTOCOL, STEPS, field)
     assert isinstance(found, VoltageRange)
     assert (found.least_v, found.most_v, found.most_by, found.spacing_mm) == (least, most, by, max(spacings))
@@ -78,7 +78,7 @@ def test_the_range_of_a_pair(
 def test_a_range_holds_every_limit_and_no_step_more_does(spacings: list[float], current_a: float, step: float) -> None:
     """Both ends are within all limits, one step beyond either end is not; where there is none, no step is."""
     settings_ = PulseSettings(voltage_step_v=step)
-    found = voltage_range(spacings, PROTOCOL, settings_, PairField(2000.0, current_a, ONE))
+    found = voltage_range(spacings, PROTOCOL, settings_, SolvedPair(2000.0, current_a, ONE))
 
     def holds(voltage: float) -> bool:
         ratios = [10.0 * voltage / s for s in spacings]
@@ -101,7 +101,7 @@ def test_a_pair_that_may_not_fire_says_why() -> None:
     """Too far for the generator, too much current, too close for the least voltage: with the numbers."""
     far = voltage_range((31.0,), PROTOCOL, STEPS)
     assert far == "1000 V/cm over 31.0 mm takes 3100 V, and 3000 V of the generator allows 3000 V (steps of 50 V)"
-    hungry = voltage_range((16.0,), PROTOCOL, STEPS, PairField(2000.0, 70.0, ONE))
+    hungry = voltage_range((16.0,), PROTOCOL, STEPS, SolvedPair(2000.0, 70.0, ONE))
     assert hungry == "1000 V/cm over 16.0 mm takes 1600 V, and 50 A allows 1400 V (steps of 50 V)"
     close = voltage_range((2.0,), PROTOCOL, STEPS)
     assert close == "at least 500 V takes 500 V, and 1700 V/cm allows 300 V (steps of 50 V)"
@@ -148,7 +148,7 @@ def test_a_field_that_cannot_be_is_refused(value: float) -> None:
 
 
 def by_trying(
-    fields: dict[Any, PairField], ranges: dict[Any, VoltageRange], want: Wanted, step: float
+    fields: dict[Any, SolvedPair], ranges: dict[Any, VoltageRange], want: Wanted, step: float
 ) -> tuple[int, float] | None:
     """Return the fewest healthy cells, and with those the lowest sum of voltages, over every combination."""
     axes = [np.arange(r.least_v, r.most_v + 1.0, step) for r in ranges.values()]
@@ -219,7 +219,7 @@ def test_the_choice_does_not_move_with_the_scene() -> None:
 
 def test_a_choice_takes_fields_and_ranges_that_match() -> None:
     """No pair, a pair without a range, a field on another grid: refused by name."""
-    fields = {("E1", "E2"): PairField(2000.0, 10.0, ONE)}
+    fields = {("E1", "E2"): SolvedPair(2000.0, 10.0, ONE)}
     within = VoltageRange(16.0, 1600.0, 2700.0, Limit.GRADIENT, "1700 V/cm")
     with pytest.raises(InvalidInputError, match="a field and a range for each pair"):
         choose_voltages({}, {}, wanted(), STEPS)
@@ -234,8 +234,8 @@ def test_between_two_solutions_a_power_law_is_met() -> None:
     rng = np.random.default_rng(3)
     power, unit = rng.uniform(0.7, 1.6, (4, 5, 6)), rng.uniform(150.0, 900.0, (4, 5, 6))
 
-    def at(voltage_v: float) -> PairField:
-        return PairField(voltage_v, 0.004 * voltage_v, (unit * (voltage_v / 2000.0) ** power).astype(np.float32))
+    def at(voltage_v: float) -> SolvedPair:
+        return SolvedPair(voltage_v, 0.004 * voltage_v, (unit * (voltage_v / 2000.0) ** power).astype(np.float32))
 
     low, high = at(1800.0), at(2600.0)
     found = between([high, low], 500.0)
@@ -260,5 +260,5 @@ def test_limits_are_the_protocol_s_own() -> None:
     found = voltage_range((16.0,), other, STEPS)
     assert isinstance(found, VoltageRange)
     assert (found.least_v, found.most_v, found.limit) == (1950.0, 2200.0, "2200 V of the generator")
-    by_current = voltage_range((16.0,), other, STEPS, PairField(1000.0, 10.0, ONE))
+    by_current = voltage_range((16.0,), other, STEPS, SolvedPair(1000.0, 10.0, ONE))
     assert isinstance(by_current, VoltageRange) and by_current.limit == "20 A" and by_current.most_v == 2000.0

@@ -160,7 +160,8 @@ def _verdict(plan: Plan, placement: Placement, budget: ErrorBudget) -> Verdict:
             )
             for e in plan.electrodes
         ),
-        coverage=Coverage(threshold_v_per_cm=500.0, tumour_percent=93.2, with_margin_percent=84.4, curve=()),
+        coverage=Coverage(threshold_v_per_cm=500.0, tumour_percent=93.2, with_margin_percent=84.4,
+                          curve=plan.coverage.curve if plan.coverage else ()),
         advice=("Move E1 1.2 mm towards E2.",),
         budget=budget,
         placement_sha256=placement.sha256(),
@@ -215,14 +216,13 @@ def full_run(box_case: Case) -> ReportInputs:
         pictures=(),
         budget=budget,
         version="0.0.test",
-        placed_curve=plan.coverage.curve if plan.coverage else (),
     )
 
 
 @pytest.fixture(scope="session")
 def planned_run(full_run: ReportInputs) -> ReportInputs:
     """The same run, planned and not executed."""
-    return replace(full_run, execution=None, check_ct=None, placement=None, verdict=None, journal=(), placed_curve=())
+    return replace(full_run, execution=None, check_ct=None, placement=None, verdict=None, journal=())
 
 
 def straight_arm(_q_rad: np.ndarray) -> ArmShape:
