@@ -10,8 +10,11 @@ from guidance.ablation.coverage import Coverage
 from guidance.ablation.lesion_figures import LesionFigures
 from guidance.ablation.pulse_plan import PulsePlan
 from guidance.check import Check
+from guidance.planning.chances import Chances, StructureChance
+from guidance.planning.tolerance_map import ToleranceMap
+from guidance.planning.weights import Terms, Weights
 from guidance.scene import Device, ElectrodeDevice
-from kinematics.arrays import Rows7, Vec3
+from kinematics.arrays import Points3, Rows7, Vec3
 from kinematics.value import Value
 
 
@@ -52,6 +55,11 @@ class PlannedElectrode(Value):
     """Predicted 95 % error of the tip, all sources."""
     entry_p95_mm: float | None = None
     """Predicted 95 % error of the shaft where it passes the skin, all sources."""
+    skin_angle_deg: float | None = None
+    """Between the axis and the skin's normal at the entry."""
+    chances: tuple[StructureChance, ...] = ()
+    """Of each structure that the shaft may come too close to, the likeliest first."""
+    tolerance: ToleranceMap | None = None
 
 
 class PlannedPair(Value):
@@ -92,16 +100,41 @@ class PlannedInsertion(Value):
 
 
 class Alternative(Value):
-    """Another good array, for the operator's eye."""
+    """One of the ranked arrays, the chosen one among them, for the operator's eye.
 
+    Args:
+        id: `A1` is the first of the ranking.
+        electrodes: How many.
+        spacing_mm: Mean of the pulsed pairs.
+        axis_ct: Direction of the needles, skin to tip.
+        entries_ct_mm: Of the electrodes, shape (m, 3); `tips_ct_mm` likewise.
+        tips_ct_mm: See `entries_ct_mm`.
+        least_clearance_mm: Of all shafts to all forbidden structures.
+        tumour_percent: Estimated; `with_margin_percent` likewise.
+        with_margin_percent: See `tumour_percent`.
+        plan_hit_probability: That any shaft touches any forbidden structure.
+        terms: What its score is made of.
+        score: Less is better.
+        on_front: No other of these arrays is as good in every term and better in one.
+        chosen: The plan's own array.
+        why_not: Why a better scored array was not chosen; empty otherwise.
+    """
+
+    id: str = ""
     electrodes: int
     spacing_mm: float
     axis_ct: Vec3
+    entries_ct_mm: Points3 | None = None
+    tips_ct_mm: Points3 | None = None
     least_clearance_mm: float
     tumour_percent: float
     with_margin_percent: float
     plan_hit_probability: float
+    terms: Terms | None = None
     score: float
+    on_front: bool = False
+    chosen: bool = False
+    why_not: str = ""
 
 
 class Plan(Value):
@@ -124,6 +157,9 @@ class Plan(Value):
     alternatives: tuple[Alternative, ...] = ()
     hit_probability: float | None = None
     """That any shaft touches any forbidden structure."""
+    chances: Chances | None = None
+    weights: Weights | None = None
+    """What ranked the alternatives."""
     search: dict[str, int] = Field(default_factory=dict)
     """How many candidates each stage saw and cut."""
     case_sha256: str
