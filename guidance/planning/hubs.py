@@ -7,7 +7,6 @@ its wrist is found later; an array without room here fails whatever the arm.
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,27 @@ def _room(own: Any, hubs: Any, fingers: Any, reach: float) -> bool:
     return False
 
 
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _order_exists(places: Any, fingers: Any, reach: float) -> bool:
+    """Tell whether every set of needles up to all of them can be reached by adding one at a time."""
+    count = places.shape[0]
+    standing = np.zeros(1 << count, dtype=np.bool_)
+    standing[0] = True
+    hubs = np.empty((count, 2))
+    for which in range(1 << count):
+        if not standing[which]:
+            continue
+        size = 0
+        for n in range(count):
+            if which >> n & 1:
+                hubs[size] = places[n]
+                size += 1
+        for n in range(count):
+            if not which >> n & 1 and not standing[which | 1 << n]:
+                standing[which | 1 << n] = _room(places[n], hubs[:size], fingers, reach)
+    return bool(standing[-1])
+
+
 def order_exists(lateral_mm: FloatArray, tool: NeedleTool, margin_mm: float) -> bool:
     """Tell whether the needles can go in, in some order, with `margin_mm` between fingers and hubs that stand.
 
@@ -59,10 +79,5 @@ def order_exists(lateral_mm: FloatArray, tool: NeedleTool, margin_mm: float) -> 
             0.5 * tool.hub_diameter_mm,
         ]
     )
-    reach = 0.5 * tool.hub_diameter_mm + margin_mm
-    places = np.ascontiguousarray(lateral_mm)
-    count = len(places)
-    for order in permutations(range(count)):
-        if all(_room(places[order[n]], places[list(order[:n])], fingers, reach) for n in range(1, count)):
-            return True
-    return False
+    places = np.ascontiguousarray(lateral_mm, dtype=np.float64)
+    return bool(_order_exists(places, fingers, 0.5 * tool.hub_diameter_mm + margin_mm))

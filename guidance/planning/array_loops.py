@@ -1,0 +1,329 @@
+"""Inner loops of the complete search: every member of the family at every centre, tip plane and direction, compiled.
+
+Open corridors of a direction and tip plane are kept as bits, one word a row of the lateral grid, so that one `and` for
+each electrode tells at which centres of a row a whole array is open. What an array costs without its coverage is a sum
+over its corridors; the coverage is counted only where that sum alone does not already exceed what has to be beaten.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+OPEN = 0
+NO_PLACE = 1.0e30
+INTERVALS_MAX = 16
+CLEARANCE_WISH_MM, DEPTH_UNIT_MM, PRICE_UNIT, SKIN_UNIT_RAD = 3.0, 150.0, 40.0, math.radians(60.0)
+TUMOUR_WISH, MARGIN_WISH, TUMOUR_UNIT, MARGIN_UNIT = 99.8, 97.0, 2.0, 4.0
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def coverage_term(tumour_percent: float, margin_percent: float) -> float:
+    """Return what a coverage lacks of what is wished for; see `weights.Terms`."""
+    return max(0.0, TUMOUR_WISH - tumour_percent) / TUMOUR_UNIT + max(0.0, MARGIN_WISH - margin_percent) / MARGIN_UNIT
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def corridor_terms(excess: float, sigmas: float, price: float, depth: float, cosine: float, hit_limit: float) -> Any:
+    """Return the terms of one corridor: touching, clearance, depth, crossing and angle to the skin."""
+    return (
+        0.5 * math.erfc(sigmas / math.sqrt(2.0)) / hit_limit,
+        min(max(1.0 - excess / CLEARANCE_WISH_MM, 0.0), 1.0),
+        depth / DEPTH_UNIT_MM,
+        price / PRICE_UNIT,
+        math.acos(min(max(cosine, -1.0), 1.0)) / SKIN_UNIT_RAD,
+    )
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _open_rows(fate: Any, line_at: Any, rows: Any) -> int:
+    """Set the bits of the open corridors, bit x of row y; return how many there are."""
+    size, count = line_at.shape[0], 0
+    for y in range(size):
+        word = np.uint64(0)
+        for x in range(size):
+            n = line_at[x, y]
+            if n >= 0 and fate[n] == OPEN:
+                word |= np.uint64(1) << np.uint64(x)
+                count += 1
+        rows[y] = word
+    return count
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _centres(rows: Any, offsets: Any, cy: int, middle: int, wide: int) -> Any:
+    """Return the centres of one row at which every electrode's corridor is open, as bits from -wide."""
+    size = rows.shape[0]
+    word = (np.uint64(1) << np.uint64(2 * wide + 1)) - np.uint64(1)
+    for e in range(offsets.shape[0]):
+        y, shift = middle + cy + offsets[e, 1], middle - wide + offsets[e, 0]
+        if y < 0 or y >= size:
+            return np.uint64(0)
+        row = rows[y]
+        if shift >= 0:
+            word &= row >> np.uint64(shift) if shift < 64 else np.uint64(0)
+        else:
+            word &= row << np.uint64(-shift) if shift > -64 else np.uint64(0)
+        if word == 0:
+            break
+    return word
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def target_columns(points: Any, counts: Any, first: Any, second: Any, axis: Any, pitch: float, columns: Any) -> None:
+    """Count the target's points column by column along an axis.
+
+    Args:
+        points: About the target's centroid [mm], shape (n, 3).
+        counts: How often each counts in tumour and in tumour + margin, shape (n, 2).
+        first: Lateral axis; `second` and `axis` likewise.
+        second: See `first`.
+        axis: See `first`.
+        pitch: Of the lateral grid [mm].
+        columns: Written: points below each bin's lower end, bins of 1 mm; shape (2 r + 1, 2 r + 1, bins + 1, 2).
+    """
+    columns[:] = 0.0
+    reach, deep = columns.shape[0] // 2, (columns.shape[2] - 1) // 2
+    for n in range(points.shape[0]):
+        u = points[n, 0] * first[0] + points[n, 1] * first[1] + points[n, 2] * first[2]
+        v = points[n, 0] * second[0] + points[n, 1] * second[1] + points[n, 2] * second[2]
+        w = points[n, 0] * axis[0] + points[n, 1] * axis[1] + points[n, 2] * axis[2]
+        x, y, b = round(u / pitch) + reach, round(v / pitch) + reach, int(math.floor(w)) + deep
+        columns[x, y, b + 1, 0] += counts[n, 0]
+        columns[x, y, b + 1, 1] += counts[n, 1]
+    for x in range(columns.shape[0]):
+        for y in range(columns.shape[1]):
+            for b in range(1, columns.shape[2]):
+                columns[x, y, b, 0] += columns[x, y, b - 1, 0]
+                columns[x, y, b, 1] += columns[x, y, b - 1, 1]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def covered(columns: Any, cells: Any, spans: Any, cx: int, cy: int, plane: float, step: float, pulls: int) -> Any:
+    """Return how many points of tumour and of tumour + margin an array ablates.
+
+    Args:
+        columns: See `target_columns`.
+        cells: Of the member, shape (n, 2).
+        spans: Intervals back from the tip for the exposure, shape (n, k, 2).
+        cx: Centre, in steps of the lateral grid; `cy` likewise.
+        cy: See `cx`.
+        plane: Depth of the tips [mm].
+        step: From one position to the next [mm].
+        pulls: Positions beyond the first.
+    """
+    reach, last = columns.shape[0] // 2, columns.shape[2] - 1
+    deep = last // 2
+    starts, ends = np.empty(INTERVALS_MAX), np.empty(INTERVALS_MAX)
+    tumour = margin = 0.0
+    for c in range(cells.shape[0]):
+        x, y = cx + cells[c, 0] + reach, cy + cells[c, 1] + reach
+        if x < 0 or y < 0 or x > 2 * reach or y > 2 * reach:
+            continue
+        column = columns[x, y]
+        if column[last, 1] == 0.0 and column[last, 0] == 0.0:
+            continue
+        count = 0
+        for k in range(spans.shape[1]):
+            if spans[c, k, 1] <= spans[c, k, 0]:
+                continue
+            for p in range(pulls + 1):
+                low = plane - spans[c, k, 1] - p * step
+                m = count
+                while m > 0 and starts[m - 1] > low:
+                    starts[m], ends[m] = starts[m - 1], ends[m - 1]
+                    m -= 1
+                starts[m], ends[m] = low, plane - spans[c, k, 0] - p * step
+                count += 1
+        end = -1.0e9
+        for m in range(count):
+            low, high = max(starts[m], end) + deep, ends[m] + deep
+            if high <= low:
+                continue
+            end = ends[m]
+            for sign, at in ((-1.0, low), (1.0, high)):
+                at = min(max(at, 0.0), last - 1e-9)
+                b = int(at)
+                part = at - b
+                tumour += sign * (column[b, 0] * (1.0 - part) + column[b + 1, 0] * part)
+                margin += sign * (column[b, 1] * (1.0 - part) + column[b + 1, 1] * part)
+    return tumour, margin
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _corridor_costs(fate: Any, values: Any, d: int, weights: Any, hit_limit: float, summed: Any, meant: Any) -> None:
+    """Write what each open corridor of a direction adds to an array: as a sum, and to the mean of its needles."""
+    excess, sigmas, price, depth, cosine = values
+    for n in range(summed.shape[0]):
+        for p in range(summed.shape[1]):
+            if fate[d, n, p] == OPEN:
+                a, b, c, e, f = corridor_terms(
+                    excess[d, n, p], sigmas[d, n, p], price[d, n, p], depth[d, n, p], cosine[d, n, p], hit_limit
+                )
+                summed[n, p] = weights[0] * a
+                meant[n, p] = weights[1] * b + weights[2] * c + weights[3] * e + weights[4] * f
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _keep(rows: Any, percent: Any, scores: Any, used: int, score: float, row: Any, t: float, m: float) -> int:
+    """Insert one array into a list in ascending order of score; return how many it holds then."""
+    size = scores.shape[0]
+    if used == size and score >= scores[size - 1]:
+        return used
+    n = min(used, size - 1)
+    while n > 0 and scores[n - 1] > score:
+        scores[n] = scores[n - 1]
+        rows[n] = rows[n - 1]
+        percent[n] = percent[n - 1]
+        n -= 1
+    scores[n] = score
+    rows[n] = row
+    percent[n, 0], percent[n, 1] = t, m
+    return min(used + 1, size)
+
+
+@njit(cache=True, parallel=True)  # type: ignore[untyped-decorator, unused-ignore]
+def search_arrays(
+    fate: Any,
+    values: Any,
+    line_at: Any,
+    axes: Any,
+    planes: Any,
+    ways_first: Any,
+    ways: Any,
+    offsets: Any,
+    sizes: Any,
+    lesions: Any,
+    target: Any,
+    weights: Any,
+    hit_limit: float,
+    pitch: float,
+    wide: int,
+    must: Any,
+    beat: float,
+    cheapest_only: bool,
+    rows: Any,
+    scores: Any,
+    counts: Any,
+) -> None:
+    """Try every member at every centre, plane and direction.
+
+    Args:
+        fate: Shape (d, n, p).
+        values: Excess, sigmas, price, depth and cosine where open, shape (d, n, p).
+        line_at: Number of the line at each node of the lateral grid, -1 for none, shape (s, s).
+        axes: First, second and outward axes, each of shape (d, 3).
+        planes: Shape (d, p).
+        ways_first: Where the ways to treat begin, by direction and plane; the last entry of a plane ends it.
+            Shape (d, p, 2).
+        ways: Exposure's number, positions beyond the first, step [mm]; shape (ways, 3).
+        offsets: Shape (members, most, 2).
+        sizes: Electrodes of each member.
+        lesions: First cell of each member, cells, spans; see `LesionColumns`.
+        target: Points and counts, see `target_columns`; reach of the columns; and of the points.
+        weights: Touching, clearance, depth, crossing, skin angle, needles, pull-backs, coverage.
+        hit_limit: Largest chance to touch.
+        pitch: Of the lateral grid [mm].
+        wide: Largest offset of a centre, in steps.
+        must: Node that one electrode must stand on; negative for none. Shape (2,).
+        beat: Arrays that cannot score less are not kept.
+        cheapest_only: Count the coverage of the cheapest array of each size only: an upper bound, quickly.
+        rows: Written, best first: member, cx, cy, plane, way; shape (d, k, 5).
+        scores: Written: score, tumour and margin percent; shape (d, k, 3).
+        counts: Written: arrays that are open, and those whose coverage was counted; shape (d, 2).
+    """
+    first_cell, cells, spans = lesions
+    points, point_counts, reach, deep = target
+    total = np.array([point_counts[:, 0].sum(), point_counts[:, 1].sum()])
+    middle = line_at.shape[0] // 2
+    most = offsets.shape[1]
+    for d in prange(fate.shape[0]):
+        used, opened, counted = 0, 0, 0
+        word_rows = np.empty(line_at.shape[0], dtype=np.uint64)
+        ready = False
+        summed = np.empty((fate.shape[1], fate.shape[2]))
+        meant = np.empty((fate.shape[1], fate.shape[2]))
+        columns = np.empty((1, 1, 1, 2), dtype=np.float32)
+        kept_scores = np.full(scores.shape[1], NO_PLACE)
+        kept_rows = np.zeros((scores.shape[1], 5), dtype=np.int64)
+        kept_percent = np.zeros((scores.shape[1], 2))
+        cheap = np.full(most + 1, NO_PLACE)
+        cheap_rows = np.zeros((most + 1, 4), dtype=np.int64)
+        extra = np.zeros(5, dtype=np.int64)
+        for p in range(fate.shape[2]):
+            if _open_rows(fate[d, :, p], line_at, word_rows) == 0 or ways_first[d, p, 0] == ways_first[d, p, 1]:
+                continue
+            for member in range(offsets.shape[0]):
+                size = sizes[member]
+                for cy in range(-wide, wide + 1):
+                    word = _centres(word_rows, offsets[member, :size], cy, middle, wide)
+                    cx = -wide - 1
+                    while word != 0:
+                        cx += 1
+                        bit = word & np.uint64(1)
+                        word >>= np.uint64(1)
+                        if bit == 0 or cx * cx + cy * cy > wide * wide:
+                            continue
+                        if must[0] >= 0:
+                            there = False
+                            for e in range(size):
+                                x, y = middle + cx + offsets[member, e, 0], middle + cy + offsets[member, e, 1]
+                                there = there or (x == must[0] and y == must[1])
+                            if not there:
+                                continue
+                        opened += 1
+                        if not ready:
+                            ready = True
+                            _corridor_costs(fate, values, d, weights, hit_limit, summed, meant)
+                            columns = np.empty((2 * reach + 1, 2 * reach + 1, 2 * deep + 1, 2), dtype=np.float32)
+                            target_columns(points, point_counts, axes[0][d], axes[1][d], -axes[2][d], pitch, columns)
+                        one, mean = 0.0, 0.0
+                        for e in range(size):
+                            n = line_at[middle + cx + offsets[member, e, 0], middle + cy + offsets[member, e, 1]]
+                            one += summed[n, p]
+                            mean += meant[n, p]
+                        fixed = one + mean / size + weights[5] * max(size - 2, 0)
+                        if cheapest_only:
+                            if fixed < cheap[size]:
+                                cheap[size] = fixed
+                                extra[0], extra[1], extra[2], extra[3] = member, cx, cy, p
+                                cheap_rows[size] = extra[:4]
+                            continue
+                        cut = min(beat, kept_scores[-1])
+                        for way in range(ways_first[d, p, 0], ways_first[d, p, 1]):
+                            exposure, pulls, step = int(ways[way, 0]), int(ways[way, 1]), ways[way, 2]
+                            base = fixed + weights[6] * pulls
+                            if base >= cut:
+                                continue
+                            counted += 1
+                            i, j = first_cell[member], first_cell[member + 1]
+                            t, m = covered(
+                                columns, cells[i:j], spans[exposure, i:j], cx, cy, planes[d, p], step, pulls
+                            )
+                            t, m = 100.0 * t / total[0], 100.0 * m / total[1]
+                            score = base + weights[7] * coverage_term(t, m)
+                            if score < cut:
+                                extra[0], extra[1], extra[2], extra[3], extra[4] = member, cx, cy, p, way
+                                used = _keep(kept_rows, kept_percent, kept_scores, used, score, extra, t, m)
+                                cut = min(beat, kept_scores[-1])
+        if cheapest_only:
+            for size in range(most + 1):
+                if cheap[size] >= NO_PLACE:
+                    continue
+                member, cx, cy, p = cheap_rows[size]
+                for way in range(ways_first[d, p, 0], ways_first[d, p, 1]):
+                    exposure, pulls, step = int(ways[way, 0]), int(ways[way, 1]), ways[way, 2]
+                    i, j = first_cell[member], first_cell[member + 1]
+                    counted += 1
+                    t, m = covered(columns, cells[i:j], spans[exposure, i:j], cx, cy, planes[d, p], step, pulls)
+                    t, m = 100.0 * t / total[0], 100.0 * m / total[1]
+                    score = cheap[size] + weights[6] * pulls + weights[7] * coverage_term(t, m)
+                    extra[0], extra[1], extra[2], extra[3], extra[4] = member, cx, cy, p, way
+                    used = _keep(kept_rows, kept_percent, kept_scores, used, score, extra, t, m)
+        rows[d] = kept_rows
+        scores[d, :, 0] = kept_scores
+        scores[d, :, 1:] = kept_percent
+        counts[d, 0], counts[d, 1] = opened, counted

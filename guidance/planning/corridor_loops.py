@@ -1,0 +1,360 @@
+"""Inner loops of corridors: one straight line after another through the planning grid, compiled.
+
+A line is followed outward from its shallowest tip. Where the nearest node says that everything is far, the step is
+as long as the distance allows, less what the node may be off; near to something the distance is interpolated.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+STEP_MM = 1.25
+"""Longest step beside something forbidden, and in the air beyond the skin."""
+FINE_MM = 0.25
+STRIDE_MM = 8.0
+"""Longest step at all: the skin is looked for in the last one."""
+AIR_MM = 30.0
+"""Beyond the skin the path must stay in air this far (or until the image ends)."""
+WISH_MM = 3.0
+"""Clearance beyond what is asked that is as good as any."""
+SAFE_SIGMAS = 4.0
+"""Farther than this from touching is as good as any: 3 in 100,000."""
+NODE_OFF = 0.9
+"""Of a cell: a point is never farther from its nearest node."""
+EXCESS, TOUCH, EXPOSED, PRICE = range(4)
+OPEN, FORBIDDEN, TOO_DEEP, NO_SKIN, RISKY, UNREACHABLE, EXPOSURE, SKIN_ANGLE, MARKED, UNLABELLED = range(10)
+"""What became of a corridor; `corridors.Fate` says what each means."""
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
+def at(nodes: Any, c: int, x: float, y: float, z: float) -> float:
+    """Trilinear value of field `c` at fractional index; clamped at the edges."""
+    nx, ny, nz = nodes.shape[:3]
+    x = min(max(x, 0.0), nx - 1.001)
+    y = min(max(y, 0.0), ny - 1.001)
+    z = min(max(z, 0.0), nz - 1.001)
+    i, j, k = int(x), int(y), int(z)
+    u, v, w = x - i, y - j, z - k
+    low = (nodes[i, j, k, c] * (1 - w) + nodes[i, j, k + 1, c] * w) * (1 - v) + (
+        nodes[i, j + 1, k, c] * (1 - w) + nodes[i, j + 1, k + 1, c] * w
+    ) * v
+    high = (nodes[i + 1, j, k, c] * (1 - w) + nodes[i + 1, j, k + 1, c] * w) * (1 - v) + (
+        nodes[i + 1, j + 1, k, c] * (1 - w) + nodes[i + 1, j + 1, k + 1, c] * w
+    ) * v
+    return low * (1 - u) + high * u  # type: ignore[no-any-return]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _within(inside: Any, x: float, y: float, z: float) -> int:
+    """Return 1 in the body, 0 in air, -1 off the grid; (x, y, z) is a fractional index."""
+    i, j, k = round(x), round(y), round(z)
+    if i < 0 or j < 0 or k < 0 or i >= inside.shape[0] or j >= inside.shape[1] or k >= inside.shape[2]:
+        return -1
+    return 1 if inside[i, j, k] != 0 else 0
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def way_out(nodes: Any, inside: Any, low: Any, cell: float, tip: Any, out: Any, limit: float, least: float) -> Any:
+    """Follow one line outward to the skin.
+
+    Args:
+        nodes: See `judge_lines`.
+        inside: 1 in the body.
+        low: Node (0, 0, 0) [mm].
+        cell: Spacing of the nodes [mm].
+        tip: Where it starts [mm].
+        out: Unit direction.
+        limit: Longest way [mm].
+        least: Excess to keep [mm].
+
+    Returns:
+        What became of it, and the length to the skin [mm].
+    """
+    x0, y0, z0 = (tip[0] - low[0]) / cell, (tip[1] - low[1]) / cell, (tip[2] - low[2]) / cell
+    ux, uy, uz = out[0] / cell, out[1] / cell, out[2] / cell
+    length = before = 0.0
+    while True:
+        x, y, z = x0 + length * ux, y0 + length * uy, z0 + length * uz
+        i, j, k = round(x), round(y), round(z)
+        if i < 0 or j < 0 or k < 0 or i >= inside.shape[0] or j >= inside.shape[1] or k >= inside.shape[2]:
+            return NO_SKIN, length
+        if inside[i, j, k] == 0:
+            break
+        if length > limit:
+            return TOO_DEEP, length
+        gap = nodes[i, j, k, EXCESS] - least - NODE_OFF * cell
+        if gap < 2.0 * cell:
+            if gap < -2.0 * NODE_OFF * cell:
+                return FORBIDDEN, length
+            gap = at(nodes, EXCESS, x, y, z) - least
+            if gap < 0.0:
+                return FORBIDDEN, length
+            gap = max(min(gap, STEP_MM), 0.4 * STEP_MM)
+        before = length
+        length += min(gap, STRIDE_MM)
+    high = length
+    while high - before > FINE_MM:
+        length = 0.5 * (before + high)
+        if _within(inside, x0 + length * ux, y0 + length * uy, z0 + length * uz) == 1:
+            before = length
+        else:
+            high = length
+    skin = 0.5 * (before + high)
+    if skin > limit:
+        return TOO_DEEP, skin
+    beyond = high + STEP_MM
+    while beyond - high < AIR_MM:
+        where = _within(inside, x0 + beyond * ux, y0 + beyond * uy, z0 + beyond * uz)
+        if where < 0:
+            break
+        if where == 1 and beyond - high > 2.0:
+            return NO_SKIN, skin
+        beyond += STEP_MM
+    return OPEN, skin
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def stretch_clear(
+    nodes: Any, c: int, low: Any, cell: float, start: Any, out: Any, length: float, least: float
+) -> bool:
+    """Tell whether a stretch of a line keeps `least` of the distances in field `c`."""
+    steps = max(1, math.ceil(length / STEP_MM))
+    for n in range(steps + 1):
+        back = length * n / steps
+        x = (start[0] + back * out[0] - low[0]) / cell
+        y = (start[1] + back * out[1] - low[1]) / cell
+        z = (start[2] + back * out[2] - low[2]) / cell
+        if at(nodes, c, x, y, z) < least:
+            return False
+    return True
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def trace(
+    nodes: Any,
+    low: Any,
+    cell: float,
+    tip: Any,
+    out: Any,
+    depth: float,
+    until: float,
+    spread: Any,
+) -> tuple[float, float, float]:
+    """Return least excess [mm], least distance in standard deviations and price of one open path.
+
+    Only of the first `until` mm back from the tip: deeper tips of one line share the rest.
+    """
+    least, sigmas, paid = WISH_MM, SAFE_SIGMAS, 0.0
+    back = 0.0
+    while True:
+        x = (tip[0] + back * out[0] - low[0]) / cell
+        y = (tip[1] + back * out[1] - low[1]) / cell
+        z = (tip[2] + back * out[2] - low[2]) / cell
+        i = min(max(round(x), 0), nodes.shape[0] - 1)
+        j = min(max(round(y), 0), nodes.shape[1] - 1)
+        k = min(max(round(z), 0), nodes.shape[2] - 1)
+        bend = spread[1] * ((depth - back) / 100.0) ** 2
+        widest = math.sqrt(spread[0] ** 2 + bend**2 + spread[2] ** 2 + 1e-6)
+        # The nodes say at once whether a new least is possible here; only then is it worth interpolating.
+        room = nodes[i, j, k, EXCESS] - NODE_OFF * cell - least
+        safe = nodes[i, j, k, TOUCH] - NODE_OFF * cell - sigmas * widest
+        if room < 0.0:
+            least = min(least, at(nodes, EXCESS, x, y, z))
+        if safe < 0.0:
+            gap = at(nodes, TOUCH, x, y, z)
+            if gap < sigmas * widest:
+                gx = at(nodes, TOUCH, x + 1, y, z) - at(nodes, TOUCH, x - 1, y, z)
+                gy = at(nodes, TOUCH, x, y + 1, z) - at(nodes, TOUCH, x, y - 1, z)
+                gz = at(nodes, TOUCH, x, y, z + 1) - at(nodes, TOUCH, x, y, z - 1)
+                size = math.sqrt(gx * gx + gy * gy + gz * gz) + 1e-9
+                along = (gx * out[0] + gy * out[1] + gz * out[2]) / size
+                share = (depth - back) / depth
+                breath = spread[2] * (along * out[2] * (1.0 - share) + share * gz / size)
+                variance = spread[0] ** 2 + bend**2 * max(0.0, 1.0 - along**2) + breath**2
+                sigmas = min(sigmas, gap / math.sqrt(variance + 1e-6))
+        step = min(max(min(room, safe), STEP_MM), 0.5 * STRIDE_MM)
+        if back >= until:
+            return least, sigmas, paid
+        step = min(step, until - back)
+        paid += nodes[i, j, k, PRICE] * step
+        back += step
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def skin_cosine(skin: Any, low: Any, cell: float, entry: Any, out: Any) -> float:
+    """Return the cosine of the angle between `out` and the skin's outward normal; `skin` falls from in to out, shape (x, y, z, 1)."""
+    x, y, z = (entry[0] - low[0]) / cell, (entry[1] - low[1]) / cell, (entry[2] - low[2]) / cell
+    gx = at(skin, 0, x + 1, y, z) - at(skin, 0, x - 1, y, z)
+    gy = at(skin, 0, x, y + 1, z) - at(skin, 0, x, y - 1, z)
+    gz = at(skin, 0, x, y, z + 1) - at(skin, 0, x, y, z - 1)
+    size = math.sqrt(gx * gx + gy * gy + gz * gz)
+    if size < 1e-6:
+        return 0.0
+    return -(gx * out[0] + gy * out[1] + gz * out[2]) / size  # type: ignore[no-any-return]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _passes(points: Any, tip: Any, out: Any, by: float) -> bool:
+    """Tell whether a line stays `by` or more from every point."""
+    for n in range(points.shape[0]):
+        x, y, z = points[n, 0] - tip[0], points[n, 1] - tip[1], points[n, 2] - tip[2]
+        along = x * out[0] + y * out[1] + z * out[2]
+        if x * x + y * y + z * z - along * along < by * by:
+            return False
+    return True
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _in_some(balls: Any, point: Any) -> bool:
+    """Tell whether a point lies in one of the balls, rows of centre and radius."""
+    for n in range(balls.shape[0]):
+        x, y, z = point[0] - balls[n, 0], point[1] - balls[n, 1], point[2] - balls[n, 2]
+        if x * x + y * y + z * z <= balls[n, 3] * balls[n, 3]:
+            return True
+    return False
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _wrist_reaches(wrist: Any, tip: Any, out: Any, travel: float) -> bool:
+    """Tell whether the wrist stays within the arm's shell on the whole way.
+
+    Args:
+        wrist: The shoulder in the grid (3), tip to wrist, nearest, farthest.
+        tip: At full depth.
+        out: Unit direction.
+        travel: How far the tip is back at the start.
+    """
+    x = tip[0] + wrist[3] * out[0] - wrist[0]
+    y = tip[1] + wrist[3] * out[1] - wrist[1]
+    z = tip[2] + wrist[3] * out[2] - wrist[2]
+    along = x * out[0] + y * out[1] + z * out[2]
+    square = x * x + y * y + z * z
+    middle = min(max(-along, 0.0), travel)
+    nearest = square + 2.0 * middle * along + middle * middle
+    farthest = max(square, square + 2.0 * travel * along + travel * travel)
+    return nearest >= wrist[4] * wrist[4] and farthest <= wrist[5] * wrist[5]  # type: ignore[no-any-return]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _labelled(box: Any, tip: Any, out: Any, depth: float) -> bool:
+    """Tell whether a shaft stays within what is labelled: rows low, high (all but the skin layer), low, high (all)."""
+    inner = max(depth - box[4, 0], 0.0)
+    for a in range(3):
+        deep, mid, top = tip[a], tip[a] + inner * out[a], tip[a] + depth * out[a]
+        if min(deep, mid) < box[0, a] or max(deep, mid) > box[1, a]:
+            return False
+        if top < box[2, a] or top > box[3, a]:
+            return False
+    return True
+
+
+@njit(cache=True, parallel=True)  # type: ignore[untyped-decorator, unused-ignore]
+def judge_lines(
+    nodes: Any,
+    inside: Any,
+    skin: Any,
+    low: Any,
+    cell: float,
+    outs: Any,
+    firsts: Any,
+    seconds: Any,
+    lateral: Any,
+    planes: Any,
+    treated: Any,
+    limits: Any,
+    keep_away: Any,
+    windows: Any,
+    marks: Any,
+    wrist: Any,
+    box: Any,
+    spread: Any,
+    fate: Any,
+    found: Any,
+) -> None:
+    """Judge every line of every direction to every tip plane, the shallowest plane first.
+
+    Args:
+        nodes: Fields EXCESS, TOUCH, EXPOSED and PRICE of `Anatomy`, side by side; shape (x, y, z, 4).
+        inside: 1 in the body, by node.
+        skin: The body smoothed, on every second node.
+        low: Node (0, 0, 0) [mm].
+        cell: Spacing of the nodes [mm].
+        outs: Shape (d, 3).
+        firsts: Shape (d, 3).
+        seconds: Shape (d, 3).
+        lateral: Shape (n, 2).
+        planes: Ascending, shape (d, p).
+        treated: Length from the tip that exposures pass at some position [mm], shape (d, p).
+        limits: Longest depth, least excess, least sigmas, least cosine at the skin, distance of points kept away
+            from, approach.
+        keep_away: Points, shape (k, 3).
+        windows: Balls that an entry must lie in, shape (k, 4); no rows allow all.
+        marks: Balls that no entry may lie in, shape (k, 4).
+        wrist: See `_wrist_reaches`.
+        box: See `_labelled`, its fifth row begins with the depth of the skin's layer.
+        spread: See `Spread.row`.
+        fate: Written, shape (d, n, p).
+        found: Written where open: excess, sigmas, price, depth, cosine; five arrays of shape (d, n, p).
+    """
+    limit, least, least_sigmas, least_cosine, away, approach = limits
+    for d in prange(outs.shape[0]):
+        out = outs[d]
+        tip, entry = np.empty(3), np.empty(3)
+        for n in range(lateral.shape[0]):
+            for a in range(3):
+                tip[a] = lateral[n, 0] * firsts[d, a] + lateral[n, 1] * seconds[d, a] - planes[d, 0] * out[a]
+            if not _passes(keep_away, tip, out, away):
+                fate[d, n, :] = MARKED
+                continue
+            what, way = way_out(nodes, inside, low, cell, tip, out, limit, least)
+            cosine = 0.0
+            if what == OPEN:
+                for a in range(3):
+                    entry[a] = tip[a] + way * out[a]
+                cosine = skin_cosine(skin, low, 2.0 * cell, entry, out)
+                if (windows.shape[0] > 0 and not _in_some(windows, entry)) or _in_some(marks, entry):
+                    what = MARKED
+                elif cosine < least_cosine:
+                    what = SKIN_ANGLE
+            if what != OPEN:
+                fate[d, n, :] = what
+                continue
+            traced, clear, sigmas, paid = False, 0.0, 0.0, 0.0
+            for p in range(planes.shape[1]):
+                deeper = planes[d, p] - planes[d, 0]
+                depth = way + deeper
+                for a in range(3):
+                    tip[a] = entry[a] - depth * out[a]
+                if depth > limit:
+                    fate[d, n, p] = TOO_DEEP
+                elif deeper > 0.0 and not stretch_clear(nodes, EXCESS, low, cell, tip, out, deeper, least):
+                    fate[d, n, p:] = FORBIDDEN
+                    break
+                elif not stretch_clear(nodes, EXPOSED, low, cell, tip, out, min(treated[d, p], depth), 0.0):
+                    fate[d, n, p] = EXPOSURE
+                elif not _labelled(box, tip, out, depth):
+                    fate[d, n, p] = UNLABELLED
+                elif not _wrist_reaches(wrist, tip, out, depth + approach):
+                    fate[d, n, p] = UNREACHABLE
+                else:
+                    if not traced:
+                        for a in range(3):
+                            tip[a] = entry[a] - way * out[a]
+                        clear, sigmas, paid = trace(nodes, low, cell, tip, out, way, way, spread)
+                        traced = True
+                        for a in range(3):
+                            tip[a] = entry[a] - depth * out[a]
+                    e, s, c = clear, sigmas, paid
+                    if deeper > 0.0:
+                        e, s, c = trace(nodes, low, cell, tip, out, depth, deeper, spread)
+                        e, s, c = min(e, clear), min(s, sigmas), c + paid
+                    found[0][d, n, p] = e
+                    found[1][d, n, p] = s
+                    found[2][d, n, p] = c
+                    found[3][d, n, p] = depth
+                    found[4][d, n, p] = cosine
+                    fate[d, n, p] = OPEN if s >= least_sigmas else RISKY
