@@ -102,55 +102,95 @@ def target_columns(points: Any, counts: Any, first: Any, second: Any, axis: Any,
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def covered(columns: Any, cells: Any, spans: Any, cx: int, cy: int, plane: float, step: float, pulls: int) -> Any:
-    """Return how many points of tumour and of tumour + margin an array ablates.
+def outer_first(columns: Any) -> Any:
+    """Return the columns that hold any point, the outermost first, as rows of x and y from the middle.
+
+    What an array misses lies at the rim: an array that misses too much is found out early.
+    """
+    reach, last = columns.shape[0] // 2, columns.shape[2] - 1
+    found = np.empty((columns.shape[0] * columns.shape[1], 2), dtype=np.int64)
+    away = np.empty(len(found))
+    count = 0
+    for x in range(columns.shape[0]):
+        for y in range(columns.shape[1]):
+            if columns[x, y, last, 0] + columns[x, y, last, 1] > 0.0:
+                found[count, 0], found[count, 1] = x - reach, y - reach
+                away[count] = -float((x - reach) ** 2 + (y - reach) ** 2)
+                count += 1
+    return found[:count][np.argsort(away[:count], kind="mergesort")]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def missed(
+    columns: Any,
+    order: Any,
+    cell_at: Any,
+    spans: Any,
+    cx: int,
+    cy: int,
+    plane: float,
+    step: float,
+    pulls: int,
+    allowed: float,
+    total: Any,
+) -> Any:
+    """Return the percentages of tumour and of tumour + margin that an array does not ablate.
+
+    It stops early, with what it has counted so far, once their term is beyond what is allowed.
 
     Args:
         columns: See `target_columns`.
-        cells: Of the member, shape (n, 2).
-        spans: Intervals back from the tip for the exposure, shape (n, k, 2).
+        order: See `outer_first`.
+        cell_at: Number of the member's cell at each step from its centre, -1 for none, shape (s, s).
+        spans: Intervals back from the tip for the exposure, shape (cells, k, 2).
         cx: Centre, in steps of the lateral grid; `cy` likewise.
         cy: See `cx`.
         plane: Depth of the tips [mm].
         step: From one position to the next [mm].
         pulls: Positions beyond the first.
+        allowed: Largest term of coverage that is of use.
+        total: Points of tumour and of tumour + margin.
     """
-    reach, last = columns.shape[0] // 2, columns.shape[2] - 1
+    reach, last, wide = columns.shape[0] // 2, columns.shape[2] - 1, cell_at.shape[0] // 2
     deep = last // 2
     starts, ends = np.empty(INTERVALS_MAX), np.empty(INTERVALS_MAX)
     tumour = margin = 0.0
-    for c in range(cells.shape[0]):
-        x, y = cx + cells[c, 0] + reach, cy + cells[c, 1] + reach
-        if x < 0 or y < 0 or x > 2 * reach or y > 2 * reach:
-            continue
-        column = columns[x, y]
-        if column[last, 1] == 0.0 and column[last, 0] == 0.0:
-            continue
-        count = 0
-        for k in range(spans.shape[1]):
-            if spans[c, k, 1] <= spans[c, k, 0]:
-                continue
-            for p in range(pulls + 1):
-                low = plane - spans[c, k, 1] - p * step
-                m = count
-                while m > 0 and starts[m - 1] > low:
-                    starts[m], ends[m] = starts[m - 1], ends[m - 1]
-                    m -= 1
-                starts[m], ends[m] = low, plane - spans[c, k, 0] - p * step
-                count += 1
-        end = -1.0e9
-        for m in range(count):
-            low, high = max(starts[m], end) + deep, ends[m] + deep
-            if high <= low:
-                continue
-            end = ends[m]
-            for sign, at in ((-1.0, low), (1.0, high)):
-                at = min(max(at, 0.0), last - 1e-9)
-                b = int(at)
-                part = at - b
-                tumour += sign * (column[b, 0] * (1.0 - part) + column[b + 1, 0] * part)
-                margin += sign * (column[b, 1] * (1.0 - part) + column[b + 1, 1] * part)
-    return tumour, margin
+    for c in range(order.shape[0]):
+        column = columns[order[c, 0] + reach, order[c, 1] + reach]
+        tumour += column[last, 0]
+        margin += column[last, 1]
+        x, y = order[c, 0] - cx + wide, order[c, 1] - cy + wide
+        cell = -1
+        if x >= 0 and y >= 0 and x <= 2 * wide and y <= 2 * wide:
+            cell = cell_at[x, y]
+        if cell >= 0:
+            count = 0
+            for k in range(spans.shape[1]):
+                if spans[cell, k, 1] <= spans[cell, k, 0]:
+                    continue
+                for p in range(pulls + 1):
+                    low = plane - spans[cell, k, 1] - p * step
+                    m = count
+                    while m > 0 and starts[m - 1] > low:
+                        starts[m], ends[m] = starts[m - 1], ends[m - 1]
+                        m -= 1
+                    starts[m], ends[m] = low, plane - spans[cell, k, 0] - p * step
+                    count += 1
+            end = -1.0e9
+            for m in range(count):
+                low, high = max(starts[m], end) + deep, ends[m] + deep
+                if high <= low:
+                    continue
+                end = ends[m]
+                for sign, at in ((1.0, low), (-1.0, high)):
+                    at = min(max(at, 0.0), last - 1e-9)
+                    b = int(at)
+                    part = at - b
+                    tumour += sign * (column[b, 0] * (1.0 - part) + column[b + 1, 0] * part)
+                    margin += sign * (column[b, 1] * (1.0 - part) + column[b + 1, 1] * part)
+        if c % 8 == 7 and coverage_term(100.0 - 100.0 * tumour / total[0], 100.0 - 100.0 * margin / total[1]) > allowed:
+            break
+    return 100.0 * tumour / total[0], 100.0 * margin / total[1]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -222,7 +262,7 @@ def search_arrays(
         ways: Exposure's number, positions beyond the first, step [mm]; shape (ways, 3).
         offsets: Shape (members, most, 2).
         sizes: Electrodes of each member.
-        lesions: First cell of each member, cells, spans; see `LesionColumns`.
+        lesions: Cells by step and their spans, see `LesionColumns`.
         target: Points and counts, see `target_columns`; reach of the columns; and of the points.
         weights: Touching, clearance, depth, crossing, skin angle, needles, pull-backs, coverage.
         hit_limit: Largest chance to touch.
@@ -235,7 +275,7 @@ def search_arrays(
         scores: Written: score, tumour and margin percent; shape (d, k, 3).
         counts: Written: arrays that are open, and those whose coverage was counted; shape (d, 2).
     """
-    first_cell, cells, spans = lesions
+    cell_at, spans = lesions
     points, point_counts, reach, deep = target
     total = np.array([point_counts[:, 0].sum(), point_counts[:, 1].sum()])
     middle = line_at.shape[0] // 2
@@ -247,6 +287,7 @@ def search_arrays(
         summed = np.empty((fate.shape[1], fate.shape[2]))
         meant = np.empty((fate.shape[1], fate.shape[2]))
         columns = np.empty((1, 1, 1, 2), dtype=np.float32)
+        order = np.empty((0, 2), dtype=np.int64)
         kept_scores = np.full(scores.shape[1], NO_PLACE)
         kept_rows = np.zeros((scores.shape[1], 5), dtype=np.int64)
         kept_percent = np.zeros((scores.shape[1], 2))
@@ -280,6 +321,7 @@ def search_arrays(
                             _corridor_costs(fate, values, d, weights, hit_limit, summed, meant)
                             columns = np.empty((2 * reach + 1, 2 * reach + 1, 2 * deep + 1, 2), dtype=np.float32)
                             target_columns(points, point_counts, axes[0][d], axes[1][d], -axes[2][d], pitch, columns)
+                            order = outer_first(columns)
                         one, mean = 0.0, 0.0
                         for e in range(size):
                             n = line_at[middle + cx + offsets[member, e, 0], middle + cy + offsets[member, e, 1]]
@@ -299,11 +341,21 @@ def search_arrays(
                             if base >= cut:
                                 continue
                             counted += 1
-                            i, j = first_cell[member], first_cell[member + 1]
-                            t, m = covered(
-                                columns, cells[i:j], spans[exposure, i:j], cx, cy, planes[d, p], step, pulls
+                            room = (cut - base) / weights[7] if weights[7] > 0.0 else NO_PLACE
+                            t, m = missed(
+                                columns,
+                                order,
+                                cell_at[member],
+                                spans[exposure],
+                                cx,
+                                cy,
+                                planes[d, p],
+                                step,
+                                pulls,
+                                room,
+                                total,
                             )
-                            t, m = 100.0 * t / total[0], 100.0 * m / total[1]
+                            t, m = 100.0 - t, 100.0 - m
                             score = base + weights[7] * coverage_term(t, m)
                             if score < cut:
                                 extra[0], extra[1], extra[2], extra[3], extra[4] = member, cx, cy, p, way
@@ -316,10 +368,21 @@ def search_arrays(
                 member, cx, cy, p = cheap_rows[size]
                 for way in range(ways_first[d, p, 0], ways_first[d, p, 1]):
                     exposure, pulls, step = int(ways[way, 0]), int(ways[way, 1]), ways[way, 2]
-                    i, j = first_cell[member], first_cell[member + 1]
                     counted += 1
-                    t, m = covered(columns, cells[i:j], spans[exposure, i:j], cx, cy, planes[d, p], step, pulls)
-                    t, m = 100.0 * t / total[0], 100.0 * m / total[1]
+                    t, m = missed(
+                        columns,
+                        order,
+                        cell_at[member],
+                        spans[exposure],
+                        cx,
+                        cy,
+                        planes[d, p],
+                        step,
+                        pulls,
+                        NO_PLACE,
+                        total,
+                    )
+                    t, m = 100.0 - t, 100.0 - m
                     score = cheap[size] + weights[6] * pulls + weights[7] * coverage_term(t, m)
                     extra[0], extra[1], extra[2], extra[3], extra[4] = member, cx, cy, p, way
                     used = _keep(kept_rows, kept_percent, kept_scores, used, score, extra, t, m)

@@ -33,14 +33,13 @@ class LesionColumns:
     """Cells over which each member of a family ablates, and where along the axis.
 
     Args:
-        first: Where the cells of each member begin; shape (members + 1,).
-        cells: Steps of the lateral grid from the member's centre, shape (cells, 2).
+        cell_at: Number of the cell at each step of the lateral grid from the member's centre, -1 where nothing is
+            ablated; shape (members, s, s).
         spans_mm: Ends of the ablated intervals, back from the tip, ascending; by exposure, cell, interval (two for a
             bipolar needle, which has a waist); an empty one begins and ends at 0. Shape (exposures, cells, k, 2).
     """
 
-    first: NDArray[np.int64]
-    cells: NDArray[np.int64]
+    cell_at: NDArray[np.int32]
     spans_mm: Float32
 
 
@@ -80,8 +79,10 @@ def lesion_columns(family: Family, exposures_mm: tuple[float, ...], device: Devi
     half_mm = np.maximum(found[:, member, cell], 0.0)
     middle = 0.5 * np.array(exposures_mm)[:, None]
     spans = np.where(half_mm[..., None] > 0.0, np.stack([middle - half_mm, middle + half_mm], axis=-1), 0.0)
-    first = np.concatenate([[0], np.cumsum(ablated.sum(axis=1))])
-    return LesionColumns(first, grid[cell], np.ascontiguousarray(spans[:, :, None, :], dtype=np.float32))
+    cell_at = np.full(ablated.shape, -1, dtype=np.int32)
+    cell_at[member, cell] = np.arange(len(member))
+    cell_at = cell_at.reshape(-1, len(ticks), len(ticks))
+    return LesionColumns(cell_at, np.ascontiguousarray(spans[:, :, None, :], dtype=np.float32))
 
 
 @lru_cache(maxsize=256)
@@ -160,7 +161,11 @@ def _single(device: BipolarNeedle, threshold_v_per_cm: float, pitch_mm: float) -
         edges = np.flatnonzero(np.diff(row.astype(np.int8))).reshape(-1, 2)[:2]
         spans[r, : len(edges)] = back[0] + step * (edges - 0.5)
     kept = np.flatnonzero(spans[which].any(axis=(1, 2)))
-    return LesionColumns(np.array([0, len(kept)]), grid[kept], np.ascontiguousarray(spans[which[kept]][None]))
+    cell_at = np.full((1, len(grid)), -1, dtype=np.int32)
+    cell_at[0, kept] = np.arange(len(kept))
+    return LesionColumns(
+        cell_at.reshape(1, len(ticks), len(ticks)), np.ascontiguousarray(spans[which[kept]][None])
+    )
 
 
 def _field(lines: list[ElectrodeLine], pairs: list[tuple[str, str, float]], axes: tuple[FloatArray, ...]) -> Float32:
