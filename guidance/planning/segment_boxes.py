@@ -12,8 +12,6 @@ from typing import Any
 
 from numba import njit
 
-FAR_MM = math.inf
-
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _slope(t: float, p: Any, d: Any, half: Any) -> float:
@@ -39,7 +37,7 @@ def _square(t: float, p: Any, d: Any, half: Any) -> float:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def least_square_mm2(p: Any, d: Any, half: Any) -> float:
+def least_square_mm2(p: Any, d: Any, half: Any) -> Any:
     """Return the least squared distance [mm²] from a piece to a box; 0 where they meet.
 
     Args:

@@ -40,9 +40,7 @@ class ShaftClearances:
         exposed = [s for s in structures if s.policy.exposure_clearance_mm > 0.0]
         self._exposed = _Asked(labels, exposed, "exposure_clearance_mm")
 
-    def of(
-        self, tip_ct_mm: FloatArray, out_ct: FloatArray, depth_mm: float, radius_mm: float
-    ) -> tuple[Clearance, ...]:
+    def of(self, tip_ct_mm: FloatArray, out_ct: FloatArray, depth_mm: float, radius_mm: float) -> tuple[Clearance, ...]:
         """Return the clearance of a shaft's surface to each forbidden structure in reach, least first.
 
         The shaft runs from its tip to 30 mm beyond the skin.
