@@ -432,7 +432,7 @@ def test_every_structure_that_is_too_near_is_named(box_case: Case) -> None:
 
 
 def test_every_structure_that_an_exposure_is_too_near_to_is_named(box_case: Case) -> None:
-    """The nearest is always listed; a farther one when it is nearer than its own policy asks; the shaft is no matter."""
+    """The nearest is always listed; a farther one when it is nearer than its own policy asks."""
     loop = Policy(kind=PolicyKind.FREE, exposure_clearance_mm=5.0)
     case = with_structures(
         box_case,
