@@ -300,7 +300,9 @@ def case_import(
     name: Annotated[str, typer.Argument(help="Name of the new case.")],
     ct: Annotated[Path, typer.Option(help="CT: DICOM folder, NIfTI or NRRD.")],
     labels: Annotated[Path, typer.Option(help="Label image (NIfTI, NRRD), seg.nrrd, DICOM SEG or RTSTRUCT.")],
-    roles: Annotated[Path, typer.Option(help="CSV table: id,name,policy,clearance_mm,price,tissue.")],
+    roles: Annotated[
+        Path, typer.Option(help="CSV table: id,name,policy,clearance_mm,exposure_clearance_mm,price,tissue.")
+    ],
     answers: Annotated[
         Path | None,
         typer.Option(

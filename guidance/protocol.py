@@ -27,6 +27,7 @@ _ASCENDING = (
     ("voltage_min_v", "voltage_ideal_min_v", "voltage_max_v"),
     ("current_ideal_min_a", "current_ideal_max_a", "current_max_a"),
     ("angle_ideal_deg", "angle_warn_deg", "angle_max_deg"),
+    ("skin_angle_ideal_deg", "skin_angle_max_deg"),
     ("depth_mismatch_ideal_mm", "depth_mismatch_warn_mm", "depth_mismatch_max_mm"),
     ("spacing_error_ideal_mm", "spacing_error_warn_mm", "spacing_error_max_mm"),
     ("hit_probability_warn", "hit_probability_max"),
@@ -91,6 +92,10 @@ class Protocol(Value):
     """In degrees, as are the next two: a person reads them off the protocol."""
     angle_warn_deg: Positive
     angle_max_deg: Positive
+    skin_angle_ideal_deg: Positive
+    """Between a needle and the skin's normal where it goes in, in degrees."""
+    skin_angle_max_deg: Positive
+    """Beyond it, a needle slides along the skin before it punctures."""
     depth_mismatch_ideal_mm: Positive
     depth_mismatch_warn_mm: Positive
     depth_mismatch_max_mm: Positive
@@ -197,6 +202,8 @@ PANCREAS_IRE_DEFAULT = Protocol(
     angle_ideal_deg=3.0,
     angle_warn_deg=5.0,
     angle_max_deg=10.0,
+    skin_angle_ideal_deg=30.0,
+    skin_angle_max_deg=60.0,
     depth_mismatch_ideal_mm=2.0,
     depth_mismatch_warn_mm=5.0,
     depth_mismatch_max_mm=10.0,
@@ -253,6 +260,8 @@ PANCREAS_IRE_DEFAULT = Protocol(
         "angle_ideal_deg": ANGLE,
         "angle_warn_deg": ANGLE,
         "angle_max_deg": ANGLE,
+        "skin_angle_ideal_deg": OURS,
+        "skin_angle_max_deg": f"{OURS}: beyond, a needle slides along the skin before it punctures",
         "depth_mismatch_ideal_mm": DEPTH,
         "depth_mismatch_warn_mm": DEPTH,
         "depth_mismatch_max_mm": DEPTH,

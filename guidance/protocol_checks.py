@@ -16,6 +16,7 @@ from guidance.scene import BipolarNeedle
 if TYPE_CHECKING:
     from guidance.ablation.coverage import Coverage
     from guidance.case.case import Case, Eligibility
+    from guidance.case.policy import Policy
     from guidance.planning.plan import Plan, PlannedElectrode, PlannedPair, PulseTrain
     from guidance.protocol import Protocol
 
@@ -175,7 +176,7 @@ def plan_checks(
     Returns:
         Every check, kept or not; the plan may be approved when no hard one is broken.
     """
-    asked = {s.name: s.policy.clearance_mm for s in case.description.structures}
+    asked = case.description.policy
     # A risk that was not computed is not known to be low.
     touching = 100.0 * (1.0 if plan.hit_probability is None else plan.hit_probability)
     most, flag = 100.0 * protocol.hit_probability_max, 100.0 * protocol.hit_probability_warn
@@ -211,15 +212,23 @@ def _planned_pair_checks(pair: PlannedPair, protocol: Protocol) -> tuple[Check, 
     )
 
 
-def _way_checks(e: PlannedElectrode, asked_mm: dict[str, float], protocol: Protocol) -> tuple[Check, ...]:
-    """Check a shaft's clearances, the nearest and any that fails, and the predicted error of its tip."""
+def _way_checks(e: PlannedElectrode, asked: dict[str, Policy], protocol: Protocol) -> tuple[Check, ...]:
+    """Check clearances of shaft and exposure, the nearest and any that fails, the skin, and the tip's error."""
     checks = []
     for n, c in enumerate(e.clearances):
-        clear = check_at(asked_mm[c.structure], Code.CLEARANCE_MIN, c.mm, e.id, c.structure)
+        clear = check_at(asked[c.structure].clearance_mm, Code.CLEARANCE_MIN, c.mm, e.id, c.structure)
         if n == 0 or not clear.passed:
             checks.append(clear)
         if n == 0:
             checks.append(check_by(protocol, Code.CLEARANCE_IDEAL, c.mm, e.id, c.structure))
+    for n, c in enumerate(e.exposure_clearances):
+        limit_mm = asked[c.structure].exposure_clearance_mm
+        clear = check_at(limit_mm, Code.EXPOSURE_CLEARANCE_MIN, c.mm, e.id, c.structure)
+        if n == 0 or not clear.passed:
+            checks.append(clear)
+    if e.skin_angle_deg is not None:
+        checks.append(check_by(protocol, Code.SKIN_ANGLE_MAX, e.skin_angle_deg, e.id))
+        checks.append(check_by(protocol, Code.SKIN_ANGLE_IDEAL, e.skin_angle_deg, e.id))
     return (
         *checks,
         check_by(protocol, Code.TIP_P95_MAX, e.tre_p95_mm, e.id),

@@ -20,6 +20,7 @@ ABSOLUTE = "absolute contraindication, Delphi consensus 2024"
 RELATIVE = "relative contraindication, WJG 2023;29:223 table 2"
 DEVICE = "limit of the device (recalled)"
 POLICY = f"policy of the case; 2 mm is a {OURS}"
+OF_THE_FIELD = f"policy of the case; 2 mm to bowel is a {OURS}"
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,11 @@ class Code(Enum):
     CLEARANCE_IDEAL = Rule("{} clear of {}, ideal", LEAST, "mm", SHOWN, "clearance_ideal_mm")
     CLEARANCE_MIN_AS_PLACED = Rule("{} clear of {}", LEAST, "mm", WARN, source=POLICY)
     TOUCHES_NOTHING = Rule("{} touches no {}", LEAST, "mm", HARD, source=OURS)
+    EXPOSURE_CLEARANCE_MIN = Rule("exposure of {} clear of {}", LEAST, "mm", HARD, source=OF_THE_FIELD)
+    EXPOSURE_CLEARANCE_MIN_AS_PLACED = Rule("exposure of {} clear of {}", LEAST, "mm", WARN, source=OF_THE_FIELD)
+    EXPOSURE_TOUCHES_NOTHING = Rule("exposure of {} touches no {}", LEAST, "mm", HARD, source=OURS)
+    SKIN_ANGLE_MAX = Rule("angle of {} to the skin's normal", MOST, "°", HARD, "skin_angle_max_deg")
+    SKIN_ANGLE_IDEAL = Rule("angle of {} to the skin's normal, ideal", MOST, "°", SHOWN, "skin_angle_ideal_deg")
     WITHIN_LABELS = Rule("{} leaves what is labelled by", MOST, "mm", HARD, source=OURS)
     HIT_PROBABILITY_MAX = Rule("probability that a shaft touches", MOST, "%", HARD, "hit_probability_max")
     HIT_PROBABILITY_WARN = Rule("probability that a shaft touches, flag", MOST, "%", WARN, "hit_probability_warn")

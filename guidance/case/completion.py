@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from guidance.case.abdominal_wall import WALL, add_wall, cavity_mask
 from guidance.case.extent import UNKNOWN
 from guidance.case.label_canvas import OBLIQUE_RAD, LabelCanvas, Mask, depth_mm, patient_axes
+from guidance.case.roles import is_mark
 from guidance.case.unidentified import COMPACT, GAS, THIN, add_unidentified
 from registration.images.volume import Volume
 
@@ -55,7 +56,7 @@ def complete(
         ct: CT [HU].
         labels: What came, on its grid.
         names: Label by structure name.
-        target: The tumour: its slices alone are no extent.
+        target: The tumour: its slices alone are no extent, nor are those of marks on the skin.
         body: Skin mask.
         within: The CT's voxels in the image that was labelled.
     """
@@ -63,7 +64,8 @@ def complete(
     large = max(names.values()) + len(DERIVED) > np.iinfo(np.uint8).max
     painted: NDArray[np.uint8 | np.uint16] = labels.voxels.astype(np.uint16 if large else np.uint8)
     before = np.bincount(painted.ravel())
-    known = _known(painted, names[target], order[2], within)
+    no_extent = [label for name, label in names.items() if name == target or is_mark(name)]
+    known = _known(painted, no_extent, order[2], within)
     upright = _turned(ct, order)
     canvas = LabelCanvas(upright, painted.transpose(order), dict(names))
     searched = known.transpose(order)
@@ -88,9 +90,9 @@ def complete(
     )
 
 
-def _known(labels: NDArray[np.uint8 | np.uint16], target: int, slices: int, within: Mask) -> Mask:
+def _known(labels: NDArray[np.uint8 | np.uint16], no_extent: list[int], slices: int, within: Mask) -> Mask:
     across = tuple(a for a in range(3) if a != slices)
-    hits = np.flatnonzero(((labels != 0) & (labels != target)).any(axis=across))
+    hits = np.flatnonzero((~np.isin(labels, [0, *no_extent])).any(axis=across))
     known = np.zeros_like(within)
     at: list[slice | NDArray[np.int64]] = [slice(None)] * 3
     at[slices] = hits

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from guidance.case.case import Case
 from guidance.case.policy import PolicyKind
+from guidance.case.roles import is_mark
 from kinematics.arrays import FloatArray
 
 SKIN_LAYER_MM = 30.0
@@ -18,14 +19,16 @@ UNKNOWN = "unknown"
 def labelled_span(case: Case) -> NDArray[np.int64] | None:
     """Return the first and last voxel along each image axis of all labels but the target's, shape (3, 2).
 
-    What is unknown is no label, unless the table of roles allowed needles in it.
+    What is unknown is no label, unless the table of roles allowed needles in it; nor is a mark on the skin, which says
+    nothing of what lies beside it.
 
     None when nothing but the target is labelled.
     """
     target = case.description.structure(case.description.target).label
     others = (case.labels.voxels != 0) & (case.labels.voxels != target)
     for structure in case.description.structures:
-        if structure.name == UNKNOWN and structure.policy.kind is PolicyKind.FORBIDDEN:
+        unknown = structure.name == UNKNOWN and structure.policy.kind is PolicyKind.FORBIDDEN
+        if unknown or is_mark(structure.name):
             others &= case.labels.voxels != structure.label
     hits = [np.flatnonzero(others.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     if len(hits[0]) == 0:

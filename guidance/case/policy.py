@@ -25,3 +25,7 @@ class Policy(Value):
     """Forbidden only: least distance from the shaft's surface."""
     price: float = Field(0.0, ge=0.0)
     """Costly only: price per mm of path inside."""
+    exposure_clearance_mm: float = Field(0.0, ge=0.0)
+    """Least distance from the surface of the exposure, from the tip to its end when it is pulled back farthest.
+
+    For what a shaft may cross and the field should not stand in; what is forbidden keeps its clearance anyway."""

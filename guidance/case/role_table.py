@@ -1,7 +1,7 @@
 """The table of roles: which label is which structure, what a needle may do to it, how it conducts.
 
-A CSV file with the columns `id,name,policy,clearance_mm,price,tissue`; `name` is required, and `id` where the labels
-have no names of their own (a label image). An empty cell or a missing column takes the default of
+A CSV file with the columns `id,name,policy,clearance_mm,exposure_clearance_mm,price,tissue`; `name` is required, and
+`id` where the labels have no names of their own (a label image). An empty cell or a missing column takes the default of
 `guidance.case.roles`. The policy `ignored` leaves a label out: an outline of the body, a couch, a helper. Which label a
 row means is decided in `guidance.case.role_match`.
 """
@@ -15,11 +15,11 @@ from pathlib import Path
 
 from guidance.case.case import Structure, Tissue
 from guidance.case.policy import Policy, PolicyKind
-from guidance.case.roles import CLEARANCE_MM, PRICES, policy_of, tissue_of
+from guidance.case.roles import CLEARANCE_MM, PRICES, exposure_clearance_mm, policy_of, tissue_of
 from kinematics.errors import InvalidInputError
 from registration.labels.label_set import LARGEST_LABEL
 
-COLUMNS = ("id", "name", "policy", "clearance_mm", "price", "tissue")
+COLUMNS = ("id", "name", "policy", "clearance_mm", "exposure_clearance_mm", "price", "tissue")
 REQUIRED = ("name",)
 IGNORED = "ignored"
 DEFAULT_PRICE = 1.0
@@ -121,13 +121,13 @@ def _row(cells: dict[str, str], path: Path, line: int, target: str) -> RoleRow:
     ignored = cells.get("policy", "") == IGNORED
     if ignored and name == target:
         raise _wrong("the tumour cannot be ignored", path, line, name, "give it no policy")
-    policy = _policy({**cells, "policy": ""} if ignored else cells, name, path, line, target)
     tissue = Tissue.TUMOUR if name == target else tissue_of(name)
     word = cells.get("tissue", "")
     if word:
         if word not in set(Tissue):
             raise _wrong("there is no such tissue", path, line, word, "use one of " + ", ".join(Tissue))
         tissue = Tissue(word)
+    policy = _policy({**cells, "policy": ""} if ignored else cells, name, tissue, path, line, target)
     return RoleRow(line, label, name, policy, tissue, ignored)
 
 
@@ -139,7 +139,7 @@ def _label(text: str, path: Path, line: int) -> int | None:
     return int(text)
 
 
-def _policy(cells: dict[str, str], name: str, path: Path, line: int, target: str) -> Policy:
+def _policy(cells: dict[str, str], name: str, tissue: Tissue, path: Path, line: int, target: str) -> Policy:
     usual = Policy(kind=PolicyKind.FREE) if name == target else policy_of(name)
     word = cells.get("policy", "")
     if word and word not in set(PolicyKind):
@@ -147,6 +147,12 @@ def _policy(cells: dict[str, str], name: str, path: Path, line: int, target: str
     kind = PolicyKind(word) if word else usual.kind
     clearance = _number(cells, "clearance_mm", path, line)
     price = _number(cells, "price", path, line)
+    exposure = _number(cells, "exposure_clearance_mm", path, line)
+    if exposure and name == target:
+        raise _wrong("exposures stand in the tumour", path, line, exposure, "empty the cell")
+    if exposure is None:
+        crossed = kind is not PolicyKind.FORBIDDEN and name != target
+        exposure = exposure_clearance_mm(name, tissue) if crossed else 0.0
     for column, value, owner in (
         ("clearance_mm", clearance, PolicyKind.FORBIDDEN),
         ("price", price, PolicyKind.COSTLY),
@@ -156,10 +162,12 @@ def _policy(cells: dict[str, str], name: str, path: Path, line: int, target: str
                 f"{column} belongs to {owner} structures, and {name} is {kind}", path, line, value, "empty the cell"
             )
     if kind is PolicyKind.FORBIDDEN:
-        return Policy(kind=kind, clearance_mm=CLEARANCE_MM if clearance is None else clearance)
+        asked = CLEARANCE_MM if clearance is None else clearance
+        return Policy(kind=kind, clearance_mm=asked, exposure_clearance_mm=exposure)
     if kind is PolicyKind.COSTLY:
-        return Policy(kind=kind, price=PRICES.get(name, DEFAULT_PRICE) if price is None else price)
-    return Policy(kind=kind)
+        paid = PRICES.get(name, DEFAULT_PRICE) if price is None else price
+        return Policy(kind=kind, price=paid, exposure_clearance_mm=exposure)
+    return Policy(kind=kind, exposure_clearance_mm=exposure)
 
 
 def _number(cells: dict[str, str], column: str, path: Path, line: int) -> float | None:

@@ -47,6 +47,8 @@ class PlannedElectrode(Value):
     clearance: Clearance
     """The nearest forbidden structure."""
     clearances: tuple[Clearance, ...] = ()
+    exposure_clearances: tuple[Clearance, ...] = ()
+    """Of the exposure's surface, from the tip to its end when it is pulled back farthest, to what asks for one."""
     crossed: dict[str, float] = Field(default_factory=dict)
     """Costly structures on the path, with the length inside [mm]."""
     hit_probability: float

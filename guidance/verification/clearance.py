@@ -60,6 +60,33 @@ def forbidden_clearances(shaft_ct_mm: FloatArray, radius_mm: float, case: Case) 
     return tuple(sorted(found, key=lambda c: (c.mm, c.structure)))
 
 
+def exposure_clearances(
+    shaft_ct_mm: FloatArray, treated_mm: float, radius_mm: float, case: Case
+) -> tuple[ShaftClearance, ...]:
+    """Return the clearance of an exposure to every structure in reach whose policy asks for one, least first.
+
+    Args:
+        shaft_ct_mm: Centreline from the skin to the tip, frame `ct`, shape (n ≥ 2, 3).
+        treated_mm: From the tip along the shaft to where the exposure ends when it is pulled back farthest.
+        radius_mm: Radius of the shaft.
+        case: Labels and policy.
+
+    Returns:
+        One entry per structure that comes within 25 mm of the exposure's bounding box.
+    """
+    line = _last_mm(shaft_ct_mm, treated_mm)
+    part = _near(case.labels, line)
+    if part is None:
+        return ()
+    found = []
+    for structure in case.description.structures:
+        asked_mm = structure.policy.exposure_clearance_mm
+        mask = part.voxels == structure.label
+        if asked_mm > 0.0 and mask.any():
+            found.append(ShaftClearance(structure.name, distance_to_voxels(line, part, mask) - radius_mm, asked_mm))
+    return tuple(sorted(found, key=lambda c: (c.mm, c.structure)))
+
+
 def least_clearance(case: Case, shaft_ct_mm: FloatArray, radius_mm: float) -> ShaftClearance:
     """Return the nearest forbidden structure; when none is in reach, 25 mm to `none in reach`.
 
@@ -117,6 +144,16 @@ def distance_to_voxels(line_mm: FloatArray, grid: Volume, mask: NDArray[np.bool_
     if _inside(line / spacing, mask):
         return 0.0
     return float(_least(np.ascontiguousarray(line), boxes * spacing, 0.5 * spacing))
+
+
+def _last_mm(line_mm: FloatArray, length_mm: float) -> FloatArray:
+    """The end of a polyline, this long; all of it where it is shorter."""
+    back = line_mm[::-1]
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(back, axis=0), axis=1))])
+    length = min(length_mm, float(along[-1]))
+    start = np.array([np.interp(length, along, back[:, a]) for a in range(3)])
+    kept: FloatArray = np.concatenate([back[along < length], start[None]])[::-1]
+    return kept
 
 
 def _near(labels: Volume, line_mm: FloatArray) -> Volume | None:

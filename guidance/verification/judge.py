@@ -18,6 +18,7 @@ from guidance.verification.clearance import (
     REACH_MM,
     ShaftClearance,
     beyond_labels_mm,
+    exposure_clearances,
     forbidden_clearances,
 )
 from guidance.verification.measure import electrode_errors
@@ -66,6 +67,10 @@ def judge(
     needles = {n.id: n for n in placement.needles if n.id in planned}
     tell("clearances as placed", 0.05)
     clearances = {name: forbidden_clearances(n.shaft_ct_mm, plan.device.radius_mm, case) for name, n in needles.items()}
+    exposures = {
+        name: exposure_clearances(n.shaft_ct_mm, _treated_mm(planned[name]), plan.device.radius_mm, case)
+        for name, n in needles.items()
+    }
     span = labelled_span(case)
     electrodes = tuple(_electrode(n, planned[n.id], clearances[n.id]) for n in needles.values())
     pairs = placed_pairs(plan, needles, protocol)
@@ -79,6 +84,7 @@ def judge(
         *rules.placement_checks(plan, placement, protocol, approved_sha256),
         *_device_checks(plan, pairs, electrodes, treated.currents_a, protocol),
         *(c for name, found in clearances.items() for c in rules.clearance_checks(name, found, protocol)),
+        *(c for name, found in exposures.items() for c in rules.exposure_checks(name, found)),
         *(rules.labels_check(n.id, beyond_labels_mm(n.shaft_ct_mm, case, span)) for n in needles.values()),
         *coverage_checks(coverage, protocol),
     ]
@@ -97,6 +103,11 @@ def judge(
         budget=registration_budget,
         placement_sha256=placement.sha256(),
     )
+
+
+def _treated_mm(planned: PlannedElectrode) -> float:
+    """Return the length [mm] from the tip to where the exposure ends when it is pulled back farthest, as planned."""
+    return planned.exposure_mm + max(planned.pull_back_mm, default=0.0)
 
 
 def _device_checks(

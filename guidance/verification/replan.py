@@ -72,6 +72,10 @@ def advise(
         ):
             if (code.name, (e.id,)) in failed_of:
                 again.setdefault(e.id, []).append(f"{kind} {value:.1f}{unit}")
+    for check in hard:
+        if check.code == Code.EXPOSURE_TOUCHES_NOTHING.name:
+            name, structure = check.about
+            again.setdefault(name, []).append(f"its exposure touches {structure} ({check.value:.1f} mm)")
     for pair in pairs:
         name = pair_name(pair.a, pair.b)
         kinds = [k for k in _OF_A_PAIR if (k.name, (name,)) in failed_of]

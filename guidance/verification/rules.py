@@ -94,3 +94,17 @@ def clearance_checks(name: str, found: tuple[ShaftClearance, ...], protocol: Pro
         if n == 0:
             checks.append(check_by(protocol, Code.CLEARANCE_IDEAL, clearance.mm, *about))
     return checks
+
+
+def exposure_checks(name: str, found: tuple[ShaftClearance, ...]) -> list[Check]:
+    """Check that an exposure lies in nothing that it is to keep clear of, and warn where a plan's clearance is gone.
+
+    The nearest structure is always listed, others when they fail.
+    """
+    checks = []
+    for n, clearance in enumerate(found):
+        about = (name, clearance.structure)
+        touching = check_at(0.0, Code.EXPOSURE_TOUCHES_NOTHING, clearance.mm, *about)
+        nominal = check_at(clearance.nominal_mm, Code.EXPOSURE_CLEARANCE_MIN_AS_PLACED, clearance.mm, *about)
+        checks += [c for c in (touching, nominal) if n == 0 or not c.passed]
+    return checks

@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guidance.ablation.coverage import Coverage
-from guidance.case.case import ASSUMED_ELIGIBLE, Case, Eligibility
+from guidance.case.case import ASSUMED_ELIGIBLE, Case, Eligibility, Structure
+from guidance.case.policy import Policy, PolicyKind
+from guidance.case.roles import structure_of
 from guidance.check import Check, Severity, not_kept
 from guidance.planning.plan import Clearance, Plan, PlannedElectrode, PlannedPair, PlanStatus, PulseTrain
 from guidance.protocol import PANCREAS_IRE_DEFAULT, Protocol
@@ -37,6 +39,8 @@ class Scene:
     exposure_mm: float = 15.0
     pull_back_mm: tuple[float, ...] = (0.0, 10.0)
     clearance_mm: float = 6.0
+    exposure_clearance_mm: float = 3.0
+    skin_angle_deg: float | None = 20.0
     tip_p95_mm: float = 2.5
     spacing_mm: float = 18.0
     angle_deg: float = 0.5
@@ -66,6 +70,8 @@ class Scene:
             pull_back_mm=self.pull_back_mm,
             clearance=Clearance(structure="aorta", mm=self.clearance_mm),
             clearances=(Clearance(structure="aorta", mm=self.clearance_mm),),
+            exposure_clearances=(Clearance(structure="stomach", mm=self.exposure_clearance_mm),),
+            skin_angle_deg=self.skin_angle_deg,
             hit_probability=0.001,
             tre_p95_mm=self.tip_p95_mm,
         )
@@ -214,6 +220,11 @@ ROWS = (
     # shaft's surface to a forbidden structure: 2 mm nominal, ideally 5
     Row("CLEARANCE_MIN", ">=", 2.0, "mm", "hard", OURS, at("clearance_mm")),
     Row("CLEARANCE_IDEAL", ">=", 5.0, "mm", "shown", OURS, at("clearance_mm")),
+    # the exposure's surface to bowel that may be crossed: 2 mm, hard
+    Row("EXPOSURE_CLEARANCE_MIN", ">=", 2.0, "mm", "hard", OURS, at("exposure_clearance_mm")),
+    # needle to the skin's normal: ideally 30, 60° hard
+    Row("SKIN_ANGLE_IDEAL", "<=", 30.0, "°", "shown", OURS, at("skin_angle_deg")),
+    Row("SKIN_ANGLE_MAX", "<=", 60.0, "°", "hard", "slides along the skin", at("skin_angle_deg")),
     # probability that a shaft touches: warn 1 %, hard 5 %
     Row("HIT_PROBABILITY_WARN", "<=", 1.0, "%", "warn", OURS, percent),
     Row("HIT_PROBABILITY_MAX", "<=", 5.0, "%", "hard", OURS, percent),
@@ -243,6 +254,18 @@ ANSWERS = (
     ("metal_in_zone", "RELATIVE_METAL_IN_ZONE", "warn", "WJG 2023;29:223 table 2"),
     ("liver_failure", "RELATIVE_LIVER_FAILURE", "warn", "WJG 2023;29:223 table 2"),
 )
+
+
+@pytest.fixture(scope="module", name="box_case")
+def with_stomach(box_case: Case) -> Case:
+    """The box with a stomach that may be crossed, and that exposures keep 2 mm from."""
+    return with_structures(box_case, structure_of("stomach", 9))
+
+
+def with_structures(case: Case, *more: Structure) -> Case:
+    """Return the case with more structures in its description."""
+    structures = (*case.description.structures, *more)
+    return replace(case, description=case.description.model_copy(update={"structures": structures}))
 
 
 def of(checks: tuple[Check, ...], code: str) -> Check:
@@ -391,8 +414,7 @@ def test_every_structure_that_is_too_near_is_named(box_case: Case) -> None:
         update={"name": "duct", "label": 3, "policy": aorta.policy.model_copy(update={"clearance_mm": 4.0})}
     )
     vein = duct.model_copy(update={"name": "vein", "label": 4})
-    structures = (*box_case.description.structures, duct, vein)
-    case = replace(box_case, description=box_case.description.model_copy(update={"structures": structures}))
+    case = with_structures(box_case, duct, vein)
     near = (
         Clearance(structure="aorta", mm=2.5),
         Clearance(structure="duct", mm=3.999),
@@ -407,6 +429,29 @@ def test_every_structure_that_is_too_near_is_named(box_case: Case) -> None:
         ("CLEARANCE_IDEAL", ("E1", "aorta"), 5.0, False),
         ("CLEARANCE_MIN", ("E1", "duct"), 4.0, False),
     ]
+
+
+def test_every_structure_that_an_exposure_is_too_near_to_is_named(box_case: Case) -> None:
+    """The nearest is always listed; a farther one when it is nearer than its own policy asks."""
+    loop = Policy(kind=PolicyKind.FREE, exposure_clearance_mm=5.0)
+    case = with_structures(
+        box_case,
+        Structure(name="loop", label=10, policy=loop),
+        Structure(name="colon", label=11, policy=loop.model_copy(update={"exposure_clearance_mm": 3.5})),
+    )
+    near = tuple(Clearance(structure=s, mm=mm) for s, mm in (("stomach", 2.5), ("colon", 3.5), ("loop", 4.0)))
+    plan = Scene().plan()
+    electrodes = (plan.electrodes[0].model_copy(update={"exposure_clearances": near}),)
+    checks = plan_checks(plan.model_copy(update={"electrodes": electrodes}), case, 24.0, 0.8, PANCREAS_IRE_DEFAULT)
+    assert [(c.about, c.limit, c.passed) for c in checks if c.code == "EXPOSURE_CLEARANCE_MIN"] == [
+        (("E1", "stomach"), 2.0, True),
+        (("E1", "loop"), 5.0, False),
+    ]
+
+
+def test_a_skin_angle_that_is_not_known_makes_no_check(box_case: Case) -> None:
+    """A plan from before it was measured says nothing of it."""
+    assert not [c for c in Scene(skin_angle_deg=None).checks(box_case) if c.code.startswith("SKIN_ANGLE")]
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,18 @@ def test_slices_with_the_tumour_alone_are_unknown() -> None:
     assert "unidentified_compact" not in found.names
 
 
+def test_slices_with_a_mark_on_the_skin_alone_are_unknown() -> None:
+    """A drain was marked there: nobody looked for bowel."""
+    ct, labels, body = _scene()
+    voxels = labels.voxels.copy()
+    voxels[:, :, 14:] = 0
+    voxels[36:40, 1:5, 14:] = 3
+    for name, known in (("drain", False), ("spleen", True)):
+        found = complete(ct, labels.with_voxels(voxels), {**NAMES, name: 3}, "tumour", body, np.ones(SHAPE, bool))
+        assert bool(_mask(found, "unknown").any()) is not known
+    np.testing.assert_array_equal(found.labels.voxels == 3, voxels == 3)
+
+
 def test_what_was_labelled_so_before_grows() -> None:
     """Labels that hold unidentified tissue already keep its number; only what is added counts."""
     ct, labels, body = _scene()

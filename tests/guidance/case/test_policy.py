@@ -15,11 +15,18 @@ def test_round_trip() -> None:
     assert again == policy and again.sha256() == policy.sha256()
 
 
+def test_a_policy_from_before_exposures_were_judged_is_read() -> None:
+    """It asks for nothing there."""
+    old = Policy.model_validate_json('{"kind": "costly", "clearance_mm": 0.0, "price": 1.0}')
+    assert old == Policy(kind=PolicyKind.COSTLY, price=1.0, exposure_clearance_mm=0.0)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"kind": "forbidden", "clearance_mm": -0.1},
         {"kind": "costly", "price": -1.0},
+        {"kind": "costly", "exposure_clearance_mm": -1.0},
         {"kind": "allowed"},
         {"kind": "free", "margin": 1.0},
         {},

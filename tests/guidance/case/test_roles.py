@@ -6,7 +6,7 @@ import pytest
 
 from guidance.case.case import Tissue
 from guidance.case.policy import PolicyKind
-from guidance.case.roles import CLEARANCE_MM, PRICES, policy_of, structure_of, tissue_of
+from guidance.case.roles import CLEARANCE_MM, EXPOSURE_CLEARANCE_MM, PRICES, is_mark, policy_of, structure_of, tissue_of
 
 FORBIDDEN = [
     "aorta",
@@ -52,6 +52,27 @@ def test_forbidden_by_default(name: str) -> None:
 def test_costly_by_default(name: str) -> None:
     """Liver, stomach and thin unidentified tissue may be crossed at their price."""
     assert policy_of(name).kind is PolicyKind.COSTLY and policy_of(name).price == PRICES[name] > 0.0
+    assert policy_of(name).exposure_clearance_mm == (0.0 if name == "liver" else EXPOSURE_CLEARANCE_MM)
+    assert EXPOSURE_CLEARANCE_MM == 2.0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["drain", "drain_left", "Wound", "abdominal_wall_wound", "stomas", "port_2", "biliary catheter", "dressings"],
+)
+def test_what_lies_on_the_skin_is_no_way_in(name: str) -> None:
+    """A mark is forbidden whatever else its name says, and is known as one."""
+    policy = policy_of(name)
+    assert is_mark(name)
+    assert policy.kind is PolicyKind.FORBIDDEN and policy.clearance_mm == CLEARANCE_MM
+
+
+@pytest.mark.parametrize(
+    "name", ["portal_vein_and_splenic_vein", "stomach", "autochthon_left", "abdominal_wall", "skin"]
+)
+def test_anatomy_is_no_mark(name: str) -> None:
+    """Names that only begin alike."""
+    assert not is_mark(name)
 
 
 @pytest.mark.parametrize("name", ["pancreas", "tumour", "fat", "abdominal_wall", "autochthon_left", "iliopsoas_right"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,7 @@ from guidance.verification.clearance import (
     NOTHING_NEAR,
     beyond_labels_mm,
     distance_to_voxels,
+    exposure_clearances,
     forbidden_clearances,
     least_clearance,
 )
@@ -101,6 +103,55 @@ def test_only_forbidden_structures_count_and_the_radius_is_taken_off():
     assert found.structure == "vessel"
     assert found.nominal_mm == 2.0
     assert found.mm == pytest.approx(9.5 * 0.9 - 0.535, abs=1e-6)
+
+
+def with_exposure_clearance(case, **asked_mm):
+    """The case with what exposures keep clear of, by structure."""
+    structures = tuple(
+        s.model_copy(
+            update={"policy": s.policy.model_copy(update={"exposure_clearance_mm": asked_mm.get(s.name, 0.0)})}
+        )
+        for s in case.description.structures
+    )
+    return replace(case, description=case.description.model_copy(update={"structures": structures}))
+
+
+def test_only_the_treated_end_of_the_shaft_is_an_exposure():
+    """A shaft through the liver: its exposure stands off from it by what lies between, at the longest pull-back too."""
+    labels = np.zeros((40, 40, 12), np.uint8)
+    labels[18:23, 5:15, 4:9] = 2
+    case = with_exposure_clearance(case_of(labels), liver=2.0)
+    shaft = case.labels.points_mm(np.linspace((20.0, 0.0, 6.0), (20.0, 30.0, 6.0), 40))
+    gap = (30.0 - 14.5) * 0.9
+    for treated_mm in (5.0, 9.7, 12.0):
+        (found,) = exposure_clearances(shaft, treated_mm, 0.5, case)
+        assert (found.structure, found.nominal_mm) == ("liver", 2.0)
+        assert found.mm == pytest.approx(gap - treated_mm - 0.5, abs=1e-6)
+    for treated_mm in (14.5, 20.0, 1000.0):
+        assert exposure_clearances(shaft, treated_mm, 0.5, case)[0].mm == pytest.approx(-0.5)
+    assert exposure_clearances(shaft, 20.0, 0.5, case_of(labels)) == ()
+    far = shaft + np.array([500.0, 0.0, 0.0])
+    assert exposure_clearances(far, 20.0, 0.5, case) == ()
+    assert exposure_clearances(shaft, 20.0, 0.5, with_exposure_clearance(case, vessel=2.0)) == ()
+
+
+def test_an_exposure_deep_inside_touches():
+    """Wholly within a thick organ, far from its surface, it is inside."""
+    case = with_exposure_clearance(case_of(np.full((30, 30, 12), 2, np.uint8)), liver=2.0)
+    shaft = case.labels.points_mm(np.linspace((15.0, 2.0, 6.0), (15.0, 20.0, 6.0), 20))
+    assert exposure_clearances(shaft, 5.0, 0.5, case)[0].mm == pytest.approx(-0.5)
+
+
+def test_the_nearest_exposure_clearance_comes_first():
+    """Two structures, whatever a needle may do to them."""
+    labels = np.zeros((40, 40, 12), np.uint8)
+    labels[20, 33:35, 6] = 1
+    labels[18:23, 5:15, 4:9] = 2
+    case = with_exposure_clearance(case_of(labels), liver=2.0, vessel=1.0)
+    shaft = case.labels.points_mm(np.linspace((20.0, 0.0, 6.0), (20.0, 30.0, 6.0), 40))
+    found = exposure_clearances(shaft, 3.0, 0.5, case)
+    assert [(c.structure, c.nominal_mm) for c in found] == [("vessel", 1.0), ("liver", 2.0)]
+    assert found[0].mm == pytest.approx(2.5 * 0.9 - 0.5, abs=1e-6)
 
 
 def test_moving_the_scene_changes_nothing():

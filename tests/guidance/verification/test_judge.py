@@ -20,7 +20,7 @@ from guidance.check import Check
 from guidance.planning.plan import Plan
 from guidance.protocol import Protocol, named
 from guidance.verification import treated as treated_module
-from guidance.verification.clearance import NOTHING_NEAR, forbidden_clearances
+from guidance.verification.clearance import NOTHING_NEAR, exposure_clearances, forbidden_clearances
 from guidance.verification.judge import judge
 from guidance.verification.placement import FoundNeedle, ImageAgreement, Placement, PlacementStatus
 from guidance.verification.verdict import Verdict
@@ -258,6 +258,40 @@ def test_a_pierced_structure_fails(scene: tuple[Case, Plan], field: Field) -> No
     assert "E2 touches no aorta" in failed(verdict)
     assert verdict.electrodes[1].least_clearance_mm == pytest.approx(-plan.device.radius_mm)
     assert any(a.startswith("re-insert E2: its shaft touches") for a in verdict.advice)
+
+
+@pytest.mark.parametrize(
+    ("clear_mm", "hard", "warn"),
+    [
+        (3.0, [], []),
+        (1.0, [], ["exposure of E2 clear of stomach"]),
+        (-2.5, ["exposure of E2 touches no stomach"], ["exposure of E2 clear of stomach"]),
+    ],
+)
+def test_the_field_in_the_stomach_fails(
+    scene: tuple[Case, Plan], field: Field, clear_mm: float, hard: list[str], warn: list[str]
+) -> None:
+    """Every shaft may cross the stomach; where the pull-back of E2 ends decides."""
+    case, plan = easy(scene)
+    e = plan.electrodes[1]
+    out = (e.entry_ct_mm - e.tip_ct_mm) / e.depth_mm
+    off = case.labels.points_mm(np.moveaxis(np.indices(case.labels.shape), 0, -1)) - e.tip_ct_mm
+    along = off @ out
+    aside = np.linalg.norm(off - along[..., None] * out, axis=-1)
+    slab = (along > e.exposure_mm + 9.0) & (along < e.exposure_mm + 25.0) & (aside < 6.0)
+    voxels = np.where(slab, case.description.structure("stomach").label, case.labels.voxels)
+    case = Case(case.description, case.ct, case.labels.with_voxels(voxels.astype(case.labels.voxels.dtype)), case.body)
+    needles = needles_of(plan)
+    (unpulled,) = exposure_clearances(needles[1].shaft_ct_mm, e.exposure_mm, plan.device.radius_mm, case)
+    pulled = e.model_copy(update={"pull_back_mm": (0.0, unpulled.mm - clear_mm)})
+    others = (plan.electrodes[0], plan.electrodes[2])
+    electrodes = (pulled, *(o.model_copy(update={"pull_back_mm": (0.0, 1.0)}) for o in others))
+    plan = plan.model_copy(update={"electrodes": tuple(sorted(electrodes, key=lambda one: one.id))})
+    verdict = judged((case, plan), placement_of(plan, needles))
+    assert [n for n in failed(verdict) if n.startswith("exposure of")] == hard
+    assert [n for n in failed(verdict, "warn") if n.startswith("exposure of")] == warn
+    assert any("re-insert E2: its exposure touches stomach" in a for a in verdict.advice) is bool(hard)
+    assert {c.about[0] for c in verdict.checks if c.code == "EXPOSURE_TOUCHES_NOTHING"} == {"E1", "E2", "E3"}
 
 
 def test_another_plan_than_the_approved_one_fails(scene: tuple[Case, Plan], field: Field) -> None:

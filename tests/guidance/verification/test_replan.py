@@ -13,6 +13,7 @@ from guidance.protocol import named
 from guidance.protocol_checks import array_checks, coverage_checks
 from guidance.protocol_rules import Code, check_at
 from guidance.verification import rules
+from guidance.verification.clearance import ShaftClearance
 from guidance.verification.placement import ImageAgreement, Placement, PlacementStatus
 from guidance.verification.replan import advise, inserted_again
 from guidance.verification.verdict import PlacedElectrode, PlacedPair
@@ -130,6 +131,14 @@ def test_a_shaft_that_touches_is_withdrawn_and_its_pairs_are_not_argued_about() 
     electrodes = (electrode("E1"), electrode("E2", least_clearance_mm=-0.4, nearest_structure="portal_vein"), THREE[2])
     found = advice(pairs=(pair("E1", "E2", angle_deg=14.0), PAIRS[1], PAIRS[2]), electrodes=electrodes)
     assert found == ("re-insert E2: its shaft touches portal_vein (-0.4 mm); withdraw it first",)
+
+
+def test_an_exposure_in_the_stomach_is_inserted_again() -> None:
+    """The needle is named with the structure; a clearance that is merely gone is a warning and needs no advice."""
+    found = (ShaftClearance("stomach", -0.535, 2.0), ShaftClearance("unidentified", 0.4, 2.0))
+    checks = tuple(rules.exposure_checks("E2", found))
+    assert advice(other=checks) == ("re-insert E2: its exposure touches stomach (-0.5 mm)",)
+    assert advice(other=tuple(rules.exposure_checks("E2", found[1:]))) == ()
 
 
 def test_a_shaft_that_just_touches_not() -> None:

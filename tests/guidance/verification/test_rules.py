@@ -339,6 +339,34 @@ def near(mm: float) -> list[Check]:
     return rules.clearance_checks("E1", (ShaftClearance("aorta", mm, 2.0),), PROTOCOL)
 
 
+def test_exposures_by_the_rules_that_they_break() -> None:
+    """The nearest is always listed; others only where they fail, each against what its own policy asks."""
+    found = (
+        ShaftClearance("stomach", -EPS, 2.0),
+        ShaftClearance("liver", 0.0, 0.5),
+        ShaftClearance("unidentified", 2.0, 2.0),
+        ShaftClearance("loop", 3.0, 4.0),
+    )
+    checks = by_code(rules.exposure_checks("E2", found))
+    assert {(code, about): (c.passed, c.limit) for (code, about), c in checks.items()} == {
+        ("EXPOSURE_TOUCHES_NOTHING", ("E2", "stomach")): (False, 0.0),
+        ("EXPOSURE_CLEARANCE_MIN_AS_PLACED", ("E2", "stomach")): (False, 2.0),
+        ("EXPOSURE_CLEARANCE_MIN_AS_PLACED", ("E2", "liver")): (False, 0.5),
+        ("EXPOSURE_CLEARANCE_MIN_AS_PLACED", ("E2", "loop")): (False, 4.0),
+    }
+    good = rules.exposure_checks("E1", found[2:3])
+    assert [(c.code, c.passed) for c in good] == [
+        ("EXPOSURE_TOUCHES_NOTHING", True),
+        ("EXPOSURE_CLEARANCE_MIN_AS_PLACED", True),
+    ]
+    assert rules.exposure_checks("E1", ()) == []
+
+
+def exposed(mm: float) -> list[Check]:
+    """Return the checks of an exposure this near to the stomach."""
+    return rules.exposure_checks("E1", (ShaftClearance("stomach", mm, 2.0),))
+
+
 DELPHI = "Delphi"
 ROWS = (
     Row("APPROVED_PLAN", ">=", 1.0, "", "hard", OURS,
@@ -352,6 +380,8 @@ ROWS = (
     Row("TOUCHES_NOTHING", ">=", 0.0, "mm", "hard", OURS, near),
     Row("CLEARANCE_MIN_AS_PLACED", ">=", 2.0, "mm", "warn", OURS, near),
     Row("CLEARANCE_IDEAL", ">=", 5.0, "mm", "shown", OURS, near),
+    Row("EXPOSURE_TOUCHES_NOTHING", ">=", 0.0, "mm", "hard", OURS, exposed),
+    Row("EXPOSURE_CLEARANCE_MIN_AS_PLACED", ">=", 2.0, "mm", "warn", OURS, exposed),
     Row("SPACING_MAX_AS_PLACED", "<=", 20.0, "mm", "warn", DELPHI,
         lambda v: rules.pair_checks(pair(spacing_mm=v, voltage_v=3000.0), PROTOCOL)),
     Row("NOT_FIRED_AS_PLACED", ">=", 1000.0, "V/cm", "warn", DELPHI,
