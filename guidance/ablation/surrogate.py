@@ -129,7 +129,7 @@ class TargetPoints:
         inverse = inverse.reshape(-1)
         count = len(tumour_ct_mm)
         # How often each point counts in tumour and margin, so that counting is one product.
-        self._counts: FloatArray = np.stack(
+        self.counts: FloatArray = np.stack(
             [np.bincount(part, minlength=len(first)).astype(float) for part in (inverse[:count], inverse[count:])]
         )
 
@@ -178,7 +178,7 @@ class TargetPoints:
         limits = np.empty(self._points.shape[1], dtype=np.float32)
         limits[:] = (np.asarray(limit_v_per_cm) / MM_PER_CM) ** 2
         passed = self._raised(lines, pairs, limits) >= limits
-        tumour, margin = 100.0 * (self._counts @ passed) / self._counts.sum(axis=1)
+        tumour, margin = 100.0 * (self.counts @ passed) / self.counts.sum(axis=1)
         return float(tumour), float(margin)
 
     def _raised(self, lines: Sequence[ElectrodeLine], pairs: Sequence[Pair], limits: Float32) -> Float32:

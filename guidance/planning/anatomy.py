@@ -7,15 +7,19 @@ target's centroid: a scene that is moved by its metadata gives the same grid, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment
 
 from guidance.case.case import Case
 from guidance.case.policy import PolicyKind
+from guidance.planning.wishes import Ball
 from kinematics.arrays import FloatArray
 from kinematics.frames import Transform
 
@@ -23,6 +27,8 @@ CELL_MM = 1.0
 REACH_BEHIND_MM = 45.0
 """The grid ends this far behind the target: tips stay well before that."""
 FAR_MM = 1.0e3
+SKIN_SIGMA_MM = 4.0
+"""As in `skin`: the body is smoothed by this for its normal."""
 # Keeps nodes off the exact half way between voxels, where rounding noise would decide.
 OFF_TIE_MM = np.array([0.137, 0.211, 0.173])
 
@@ -38,6 +44,8 @@ class Anatomy:
     """Distance of a shaft's surface, were its axis here, to the nearest forbidden structure; negative inside."""
     excess_mm: NDArray[np.float32]
     """The same less the clearance that the structure's policy asks for."""
+    exposed_mm: NDArray[np.float32]
+    """Clearance of an exposure's surface beyond what the structures ask for that ask for one of exposures."""
     price_per_mm: NDArray[np.float32]
     inside: NDArray[np.uint8]
     """1 within the skin."""
@@ -45,6 +53,18 @@ class Anatomy:
     """Centres of the target's voxels, frame `grid`, shape (n, 3)."""
     depth_limit_mm: float
     """Longest path from skin to tip."""
+
+    @cached_property
+    def nodes(self) -> NDArray[np.float32]:
+        """Excess, touch, exposed and price side by side, as the corridors read them; shape (x, y, z, 4)."""
+        return np.stack([self.excess_mm, self.touch_mm, self.exposed_mm, self.price_per_mm], axis=-1)
+
+    @cached_property
+    def skin(self) -> NDArray[np.float32]:
+        """The body, smoothed, at every second node: its gradient is the skin's normal; shape (x, y, z, 1)."""
+        coarse = self.inside[::2, ::2, ::2].astype(np.float32)
+        found: NDArray[np.float32] = gaussian_filter(coarse, SKIN_SIGMA_MM / (2.0 * self.cell_mm), mode="nearest")
+        return found[..., None]
 
 
 def grid_axes(affine: FloatArray) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
@@ -96,29 +116,56 @@ def build_anatomy(case: Case, shaft_radius_mm: float, depth_limit_mm: float, cel
 
     labels, inside = sample(case.labels.voxels), sample(case.body.voxels) > 0
     touch = np.full(labels.shape, FAR_MM, dtype=np.float32)
-    excess = touch.copy()
+    excess, exposed = touch.copy(), touch.copy()
     prices = np.zeros(int(labels.max()) + 2, dtype=np.float32)
     groups: dict[float, list[int]] = {}
+    exposures: dict[float, list[int]] = {}
     for s in description.structures:
         if s.policy.kind is PolicyKind.FORBIDDEN:
             groups.setdefault(s.policy.clearance_mm, []).append(s.label)
         elif s.policy.kind is PolicyKind.COSTLY and s.label < len(prices):
             prices[s.label] = s.policy.price
+        if s.policy.exposure_clearance_mm > 0.0:
+            exposures.setdefault(s.policy.exposure_clearance_mm, []).append(s.label)
     for clearance_mm in sorted(groups):
         distance = distance_mm(np.isin(labels, groups[clearance_mm]), cell_mm) - np.float32(shaft_radius_mm)
         np.minimum(touch, distance, out=touch)
         np.minimum(excess, distance - np.float32(clearance_mm), out=excess)
+    for clearance_mm in sorted(exposures):
+        distance = distance_mm(np.isin(labels, exposures[clearance_mm]), cell_mm)
+        np.minimum(exposed, distance - np.float32(shaft_radius_mm + clearance_mm), out=exposed)
     return Anatomy(
         T_ct_grid=T_ct_grid,
         low_mm=np.array([n[0] for n in nodes]),
         cell_mm=cell_mm,
         touch_mm=touch,
         excess_mm=excess,
+        exposed_mm=exposed,
         price_per_mm=prices[labels.astype(np.intp)],
         inside=inside.astype(np.uint8),
         tumour_mm=((target - middle) * spacing)[:, order] * signs,
         depth_limit_mm=depth_limit_mm,
     )
+
+
+def with_closed(anatomy: Anatomy, balls: Sequence[Ball], shaft_radius_mm: float) -> Anatomy:
+    """Return the anatomy with regions closed to every shaft, whatever is in them.
+
+    Args:
+        anatomy: As built.
+        balls: Regions, frame `ct`.
+        shaft_radius_mm: Radius of the electrode.
+    """
+    if not balls:
+        return anatomy
+    excess = anatomy.excess_mm.copy()
+    nodes = [low + anatomy.cell_mm * np.arange(n) for low, n in zip(anatomy.low_mm, excess.shape, strict=True)]
+    for ball in balls:
+        centre = anatomy.T_ct_grid.inverse().points(ball.centre_ct_mm)
+        x, y, z = ((n - c) ** 2 for n, c in zip(nodes, centre, strict=True))
+        away = np.sqrt(x[:, None, None] + y[None, :, None] + z[None, None, :])
+        np.minimum(excess, (away - ball.radius_mm - shaft_radius_mm).astype(np.float32), out=excess)
+    return replace(anatomy, excess_mm=excess)
 
 
 def distance_mm(mask: NDArray[np.bool_], cell_mm: float) -> NDArray[np.float32]:

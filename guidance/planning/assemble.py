@@ -18,18 +18,14 @@ from guidance.case.policy import PolicyKind
 from guidance.check import Severity, not_kept
 from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy
-from guidance.planning.electrodes import (
-    NOTHING_NEAR,
-    REACH_MM,
-    crossed_mm,
-    shaft_clearances,
-    skin_entry_mm,
-    unlabelled_mm,
-)
+from guidance.planning.electrodes import crossed_mm, skin_entry_mm, unlabelled_mm
 from guidance.planning.infeasible import Tally, target_diameter_mm
 from guidance.planning.plan import Alternative, Clearance, Plan, PlannedElectrode, PlannedPair, PlanStatus, PulseTrain
 from guidance.planning.reach import Reach
 from guidance.planning.scoring import Scored, Scorer, SolvedArray
+from guidance.planning.shaft_clearances import NOTHING_NEAR, REACH_MM, ShaftClearances
+from guidance.planning.skin import skin_angle_deg
+from guidance.planning.wishes import Wishes
 from guidance.protocol import Protocol
 from guidance.protocol_checks import plan_checks
 from guidance.scene import BipolarNeedle, SuiteDescription
@@ -52,6 +48,8 @@ class Assembly:
     anatomy: Anatomy
     model: risk.ErrorModel
     scorer: Scorer
+    clearances: ShaftClearances
+    wishes: Wishes
     tally: Tally
 
     @cached_property
@@ -79,19 +77,34 @@ class Assembly:
         )
         return False
 
+    def shaft_short(self, scored: Scored, n: int) -> tuple[float, str] | None:
+        """Return by how much one shaft or its exposure comes too close to something [mm], in words; None when neither.
+
+        Exactly, on the image's own voxels.
+        """
+        T, radius = self.anatomy.T_ct_grid, self.suite.device.radius_mm
+        tip, out, depth = T.points(scored.tips_mm[n]), T.directions(scored.candidate.out), float(scored.depths_mm[n])
+        way = scored.schedule
+        for what, (excess, structure) in (
+            ("a shaft", self.clearances.least_excess_mm(tip, out, depth, radius)),
+            (
+                "an exposure",
+                self.clearances.least_exposure_excess_mm(tip, out, way.exposure_mm + way.pull_back_mm[-1], radius),
+            ),
+        ):
+            if excess < 0.0:
+                return -excess, f"{what} {-excess:.2f} mm closer to {structure} than allowed ({scored.described})"
+        return None
+
     def electrodes(self, scored: Scored) -> tuple[PlannedElectrode, ...] | None:
-        """Return the electrodes with exact entries, clearances and risk; None (and counted) when one fails."""
-        T, device = self.anatomy.T_ct_grid, self.suite.device
-        out = T.directions(scored.candidate.out)
-        asked = {s.name: s.policy.clearance_mm for s in self.case.description.structures}
-        axis = scored.candidate.axis
+        """Return the electrodes with exact entries and clearances; None (and counted) when one fails.
+
+        How likely each touches something is filled in by `plan`.
+        """
+        T, device, way = self.anatomy.T_ct_grid, self.suite.device, scored.schedule
+        out, axis = T.directions(scored.candidate.out), scored.axis
         found = []
         if not self.labelled(scored):
-            return None
-        single, any_hit = self._touching(scored)
-        if any_hit > self.protocol.hit_probability_max:
-            miss = any_hit - self.protocol.hit_probability_max
-            self.tally.cut("arrays_cut_hit_probability", miss, f"{100 * any_hit:.1f} % ({scored.described})")
             return None
         for n, tip_grid in enumerate(scored.tips_mm):
             tip = T.points(tip_grid)
@@ -99,29 +112,28 @@ class Assembly:
             if depth is None:
                 self.tally.cut("arrays_cut_exact_clearance", 1.0, "no skin in view along an axis")
                 return None
-            clearances = shaft_clearances(self.case, tip, out, depth, device.radius_mm)
-            for c in clearances:
-                if c.mm < asked[c.structure]:
-                    self.tally.cut(
-                        "arrays_cut_exact_clearance",
-                        asked[c.structure] - c.mm,
-                        f"{c.mm:.2f} mm to {c.structure}, limit {asked[c.structure]:.1f} mm ({scored.described})",
-                    )
-                    return None
+            short = self.shaft_short(scored, n)
+            if short is not None:
+                self.tally.cut("arrays_cut_exact_clearance", *short)
+                return None
+            clearances = self.clearances.of(tip, out, depth, device.radius_mm)
+            treated = way.exposure_mm + way.pull_back_mm[-1]
             found.append(
                 PlannedElectrode(
                     id=f"E{n + 1}",
                     entry_ct_mm=tip + depth * out,
                     tip_ct_mm=tip,
-                    exposure_mm=scored.plan.exposure_mm,
+                    exposure_mm=way.exposure_mm,
                     depth_mm=depth,
-                    pull_back_mm=scored.plan.pull_back_mm,
+                    pull_back_mm=way.pull_back_mm,
                     clearance=clearances[0] if clearances else Clearance(structure=NOTHING_NEAR, mm=REACH_MM),
                     clearances=clearances,
+                    exposure_clearances=self.clearances.of_exposure(tip, out, treated, device.radius_mm),
                     crossed=crossed_mm(self.case, tip, out, depth),
-                    hit_probability=float(single[n]),
+                    hit_probability=1.0,
                     tre_p95_mm=risk.tip_p95_mm(self.model, tip_grid, axis, depth),
                     entry_p95_mm=risk.entry_p95_mm(self.model, tip_grid - depth * axis),
+                    skin_angle_deg=skin_angle_deg(self.case, tip + depth * out, out),
                 )
             )
         return tuple(found)
@@ -135,7 +147,7 @@ class Assembly:
         return plan_pulses(
             self.case,
             self.scorer.grid,
-            self.scorer.needles(scored.tips_mm, np.tile(scored.candidate.axis, (len(scored.tips_mm), 1)), scored.plan),
+            self.scorer.needles(scored.tips_mm, np.tile(scored.axis, (len(scored.tips_mm), 1)), scored.schedule),
             self.suite.device,
             self.protocol,
             progress=lambda _stage, fraction: tell("plan: field", 0.8 + 0.15 * fraction),
@@ -210,8 +222,8 @@ class Assembly:
         """
         if treatment.strongest is None:
             return None
-        axes = np.tile(scored.candidate.axis, (len(scored.tips_mm), 1))
-        lines = self.scorer.lines(scored.tips_mm, axes, scored.plan)
+        axes = np.tile(scored.axis, (len(scored.tips_mm), 1))
+        lines = self.scorer.lines(scored.tips_mm, axes, scored.schedule)
         number = {line.id: n for n, line in enumerate(lines)}
         fired = list({(f.a, f.b): (f.a, f.b, f.voltage_v) for f in treatment.strongest.firings}.values())
         return SolvedArray(
@@ -223,7 +235,7 @@ class Assembly:
     def _touching(self, scored: Scored) -> tuple[FloatArray, float]:
         """Return the chance that each shaft touches something forbidden, and that any does, from the final draws."""
         draws = risk.draw(FINAL_DRAWS, 3)
-        axis = scored.candidate.axis
+        axis = scored.axis
         return risk.hit_probabilities(self.anatomy, self.model, scored.tips_mm, axis, scored.depths_mm, draws)
 
     def _spacings_mm(self, scored: Scored) -> list[float]:

@@ -48,6 +48,24 @@ def at(nodes: Any, c: int, x: float, y: float, z: float) -> float:
     return low * (1 - u) + high * u  # type: ignore[no-any-return]
 
 
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
+def trilinear(field: Any, x: float, y: float, z: float) -> float:
+    """Trilinear value at fractional index; clamped at the edges."""
+    nx, ny, nz = field.shape
+    x = min(max(x, 0.0), nx - 1.001)
+    y = min(max(y, 0.0), ny - 1.001)
+    z = min(max(z, 0.0), nz - 1.001)
+    i, j, k = int(x), int(y), int(z)
+    a, b, c = x - i, y - j, z - k
+    low = (field[i, j, k] * (1 - c) + field[i, j, k + 1] * c) * (1 - b) + (
+        field[i, j + 1, k] * (1 - c) + field[i, j + 1, k + 1] * c
+    ) * b
+    high = (field[i + 1, j, k] * (1 - c) + field[i + 1, j, k + 1] * c) * (1 - b) + (
+        field[i + 1, j + 1, k] * (1 - c) + field[i + 1, j + 1, k + 1] * c
+    ) * b
+    return low * (1 - a) + high * a  # type: ignore[no-any-return]
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _within(inside: Any, x: float, y: float, z: float) -> int:
     """Return 1 in the body, 0 in air, -1 off the grid; (x, y, z) is a fractional index."""

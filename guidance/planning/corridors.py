@@ -1,40 +1,64 @@
 """Corridors: straight paths from the skin to a tip, with their clearance, risk, price, depth and angle to the skin.
 
-All in frame `grid` of `anatomy`. A path is traced outward from its tip: it must leave the body once, inside the
+All in frame `grid` of `anatomy`. A path is followed outward from its tip: it must leave the body once, inside the
 image, and stay out.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import NDArray
 
-from guidance.planning.anatomy import Anatomy
+from guidance.case.case import Case
+from guidance.case.extent import SKIN_LAYER_MM, labelled_span, slice_axis
+from guidance.planning import corridor_loops as loops
+from guidance.planning.anatomy import Anatomy, grid_axes
+from guidance.planning.corridor_loops import trilinear as _at
+from guidance.planning.search_grid import SearchGrid
 from kinematics.arrays import FloatArray
 
-STEP_MM = 1.25
-AIR_MM = 30.0
-"""Beyond the skin the path must stay in air this far (or until the image ends)."""
-NEAR_MM = 8.0
-"""Farther than this from a forbidden structure, risk is not computed."""
-SAFE_SIGMAS = 6.0
+FIDUCIAL_MM = 10.0
+"""A needle passes a skin fiducial no nearer than this: hub and fingers need the room."""
+LEAST_SIGMAS = 1.0
+FAR_MM = 1.0e6
 
 
 class Fate(IntEnum):
     """What became of a corridor."""
 
-    OPEN = 0
-    FORBIDDEN = 1
-    TOO_DEEP = 2
-    NO_SKIN = 3
-    RISKY = 4
-    UNREACHABLE = 5
+    OPEN = loops.OPEN
+    FORBIDDEN = loops.FORBIDDEN
+    TOO_DEEP = loops.TOO_DEEP
+    NO_SKIN = loops.NO_SKIN
+    RISKY = loops.RISKY
+    UNREACHABLE = loops.UNREACHABLE
+    EXPOSURE = loops.EXPOSURE
+    SKIN_ANGLE = loops.SKIN_ANGLE
+    MARKED = loops.MARKED
+    UNLABELLED = loops.UNLABELLED
+
+    @property
+    def words(self) -> str:
+        """What closed it, in words; empty where it is open."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Fate.OPEN: "",
+    Fate.FORBIDDEN: "closer to a forbidden structure than its policy allows",
+    Fate.TOO_DEEP: "deeper than needle and apnoea allow",
+    Fate.NO_SKIN: "no skin in view along its axis",
+    Fate.RISKY: "too likely to touch a forbidden structure under the error budget",
+    Fate.UNREACHABLE: "out of the arm's reach, whatever the roll",
+    Fate.EXPOSURE: "its exposure closer to bowel than the policy allows",
+    Fate.SKIN_ANGLE: "meets the skin too slantwise",
+    Fate.MARKED: "enters where it may not: beside a fiducial, in a closed place, or outside the entry windows",
+    Fate.UNLABELLED: "leaves what is labelled: what lies there is unknown",
+}
 
 
 @dataclass(frozen=True)
@@ -58,201 +82,127 @@ class Spread:
         return np.array([self.common_mm, self.bending_mm, self.breathing_mm])
 
 
+def _no_points(width: int) -> FloatArray:
+    return np.empty((0, width))
+
+
+@dataclass(frozen=True, eq=False)
+class CorridorLimits:
+    """What a corridor must keep. Points in frame `grid`.
+
+    Args:
+        depth_mm: Longest path from skin to tip.
+        spread: Errors.
+        least_excess_mm: Clearance beyond the policy's, on the grid.
+        least_sigmas: Nearer to touching than this many standard deviations is closed.
+        skin_angle_max_deg: Between needle and the skin's normal.
+        keep_away_mm: Points that a needle's line passes at 10 mm or more (skin fiducials), shape (k, 3).
+        windows_mm: Balls that an entry must lie in: centre, radius; none allow every entry; shape (k, 4).
+        marks_mm: Balls that no entry may lie in, shape (k, 4).
+        wrist: Shoulder (3), tip to wrist, nearest, farthest [mm]; see `reach.wrist_row`. None where the arm does not
+            matter.
+        approach_mm: The way begins this far above the skin.
+        labelled_mm: See `labelled_box`; None where nothing but the target is labelled.
+    """
+
+    depth_mm: float
+    spread: Spread
+    least_excess_mm: float = 0.0
+    least_sigmas: float = LEAST_SIGMAS
+    skin_angle_max_deg: float = 90.0
+    keep_away_mm: FloatArray = field(default_factory=lambda: _no_points(3))
+    windows_mm: FloatArray = field(default_factory=lambda: _no_points(4))
+    marks_mm: FloatArray = field(default_factory=lambda: _no_points(4))
+    wrist: FloatArray | None = None
+    approach_mm: float = 0.0
+    labelled_mm: FloatArray | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Corridors:
-    """Results per direction, line and tip plane; `NaN` where a corridor is not open."""
+    """Results per direction, line and tip plane; undefined where a corridor is not open (or risky)."""
 
     fate: NDArray[np.uint8]
     excess_mm: NDArray[np.float32]
-    """Least clearance beyond what is asked; shape (directions, lines, planes)."""
+    """Least clearance beyond what is asked, at most 3 mm; shape (directions, lines, planes)."""
     sigmas: NDArray[np.float32]
-    """Least distance to touching, in standard deviations; at most 6."""
+    """Least distance to touching, in standard deviations; at most 4."""
     price: NDArray[np.float32]
     depth_mm: NDArray[np.float32]
+    skin_cosine: NDArray[np.float32]
+    """Of the angle between needle and the skin's normal."""
+
+    @property
+    def values(self) -> tuple[NDArray[np.float32], ...]:
+        """The five in the order that the loops read them."""
+        return self.excess_mm, self.sigmas, self.price, self.depth_mm, self.skin_cosine
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def _at(field: Any, x: float, y: float, z: float) -> float:
-    """Trilinear value at fractional index; clamped at the edges."""
-    nx, ny, nz = field.shape
-    x = min(max(x, 0.0), nx - 1.001)
-    y = min(max(y, 0.0), ny - 1.001)
-    z = min(max(z, 0.0), nz - 1.001)
-    i, j, k = int(x), int(y), int(z)
-    a, b, c = x - i, y - j, z - k
-    low = (field[i, j, k] * (1 - c) + field[i, j, k + 1] * c) * (1 - b) + (
-        field[i, j + 1, k] * (1 - c) + field[i, j + 1, k + 1] * c
-    ) * b
-    high = (field[i + 1, j, k] * (1 - c) + field[i + 1, j, k + 1] * c) * (1 - b) + (
-        field[i + 1, j + 1, k] * (1 - c) + field[i + 1, j + 1, k + 1] * c
-    ) * b
-    return low * (1 - a) + high * a  # type: ignore[no-any-return]
+def labelled_box(case: Case, anatomy: Anatomy, room_mm: float) -> FloatArray | None:
+    """Return where shafts may lie so that they stay within what is labelled, frame `grid`, shape (5, 3).
+
+    Rows: low and high of all but the last 30 mm to the skin; low and high of the entry, which may leave the box
+    sideways but not through slices; the depth of that layer of skin. None where nothing but the target is labelled.
+
+    Args:
+        case: Labels.
+        anatomy: Gives the grid.
+        room_mm: Distance kept from the faces of the labelled extent.
+    """
+    span = labelled_span(case)
+    if span is None:
+        return None
+    order, signs, _ = grid_axes(case.labels.affine)
+    middle = case.labels.indices(anatomy.T_ct_grid.translation_mm)
+    ends = (span + np.array([-0.5, 0.5]) - middle[:, None]) * case.labels.spacing_mm[:, None]
+    ends = np.sort(ends[order] * signs[:, None], axis=1) + np.array([room_mm, -room_mm])
+    through = order == slice_axis(case.labels.affine)
+    layer = np.array([SKIN_LAYER_MM, 0.0, 0.0])
+    return np.array(
+        [ends[:, 0], ends[:, 1], np.where(through, ends[:, 0], -FAR_MM), np.where(through, ends[:, 1], FAR_MM), layer]
+    )
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def skin_distance(inside: Any, low: Any, cell: float, tip: Any, out: Any, limit: float, step: float) -> float:
-    """Return the length [mm] from `tip` outward to the skin; -1 too deep, -2 the image ends first, -3 re-enters."""
-    nx, ny, nz = inside.shape
-    found = -1.0
-    length = 0.0
-    while True:
-        i = round((tip[0] + length * out[0] - low[0]) / cell)
-        j = round((tip[1] + length * out[1] - low[1]) / cell)
-        k = round((tip[2] + length * out[2] - low[2]) / cell)
-        if i < 0 or j < 0 or k < 0 or i >= nx or j >= ny or k >= nz:
-            return found if found >= 0.0 else -2.0
-        if found < 0.0:
-            if inside[i, j, k] == 0:
-                found = length - 0.5 * step
-            elif length > limit:
-                return -1.0
-        elif inside[i, j, k] != 0 and length - found > 2.0:
-            return -3.0
-        elif length - found > AIR_MM:
-            return found
-        length += step
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def trace(
-    touch: Any, excess: Any, price: Any, low: Any, cell: float, tip: Any, out: Any, depth: float, spread: Any
-) -> tuple[float, float, float]:
-    """Return least excess [mm], least distance in standard deviations and price of one open path."""
-    least, sigmas, paid = 1.0e3, SAFE_SIGMAS, 0.0
-    steps = max(1, math.ceil(depth / STEP_MM))
-    step = depth / steps
-    for n in range(steps + 1):
-        back = n * step
-        x = (tip[0] + back * out[0] - low[0]) / cell
-        y = (tip[1] + back * out[1] - low[1]) / cell
-        z = (tip[2] + back * out[2] - low[2]) / cell
-        least = min(least, _at(excess, x, y, z))
-        i = min(max(round(x), 0), price.shape[0] - 1)
-        j = min(max(round(y), 0), price.shape[1] - 1)
-        k = min(max(round(z), 0), price.shape[2] - 1)
-        paid += price[i, j, k] * step
-        gap = _at(touch, x, y, z)
-        if gap > NEAR_MM:
-            continue
-        gx = _at(touch, x + 1, y, z) - _at(touch, x - 1, y, z)
-        gy = _at(touch, x, y + 1, z) - _at(touch, x, y - 1, z)
-        gz = _at(touch, x, y, z + 1) - _at(touch, x, y, z - 1)
-        size = math.sqrt(gx * gx + gy * gy + gz * gz) + 1e-9
-        along = (gx * out[0] + gy * out[1] + gz * out[2]) / size
-        share = (depth - back) / depth
-        bend = spread[1] * ((depth - back) / 100.0) ** 2
-        breath = spread[2] * (along * out[2] * (1.0 - share) + share * gz / size)
-        variance = spread[0] ** 2 + bend**2 * max(0.0, 1.0 - along**2) + breath**2
-        sigmas = min(sigmas, gap / math.sqrt(variance + 1e-6))
-    return least, sigmas, paid
-
-
-@njit(cache=True, parallel=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _trace_all(
-    touch: Any,
-    excess: Any,
-    price: Any,
-    inside: Any,
-    low: Any,
-    cell: float,
-    outs: Any,
-    firsts: Any,
-    seconds: Any,
-    lateral: Any,
-    planes: Any,
-    limit: float,
-    least_excess: float,
-    least_sigmas: float,
-    spread: Any,
-    fate: Any,
-    found: Any,
-) -> None:
-    nx, ny, nz = excess.shape
-    for d in prange(outs.shape[0]):
-        out = outs[d]
-        tip = np.empty(3)
-        for n in range(lateral.shape[0]):
-            for p in range(planes.shape[1]):
-                for a in range(3):
-                    tip[a] = lateral[n, 0] * firsts[d, a] + lateral[n, 1] * seconds[d, a] - planes[d, p] * out[a]
-                # A coarse look at the first stretch rejects most lines at little cost.
-                blocked = False
-                length = 0.0
-                while length < limit:
-                    i = round((tip[0] + length * out[0] - low[0]) / cell)
-                    j = round((tip[1] + length * out[1] - low[1]) / cell)
-                    k = round((tip[2] + length * out[2] - low[2]) / cell)
-                    if i < 0 or j < 0 or k < 0 or i >= nx or j >= ny or k >= nz or inside[i, j, k] == 0:
-                        break
-                    here = excess[i, j, k] - least_excess
-                    if here < -cell:
-                        blocked = True
-                        break
-                    length += max(STEP_MM, 0.8 * here)
-                if blocked:
-                    fate[d, n, p] = 1
-                    continue
-                depth = skin_distance(inside, low, cell, tip, out, limit, STEP_MM)
-                if depth < 0.0:
-                    fate[d, n, p] = 2 if depth > -1.5 else 3
-                    continue
-                clear, sigmas, paid = trace(touch, excess, price, low, cell, tip, out, depth, spread)
-                found[d, n, p, 0] = clear
-                found[d, n, p, 1] = sigmas
-                found[d, n, p, 2] = paid
-                found[d, n, p, 3] = depth
-                if clear < least_excess:
-                    fate[d, n, p] = 1
-                elif sigmas < least_sigmas:
-                    fate[d, n, p] = 4
-                else:
-                    fate[d, n, p] = 0
-
-
-def trace_corridors(
-    anatomy: Anatomy,
-    out: FloatArray,
-    first: FloatArray,
-    second: FloatArray,
-    lateral_mm: FloatArray,
-    planes_mm: FloatArray,
-    spread: Spread,
-    least_excess_mm: float = 0.0,
-    least_sigmas: float = 1.0,
-) -> Corridors:
-    """Trace every line of every direction to every tip plane.
+def trace_corridors(anatomy: Anatomy, grid: SearchGrid, limits: CorridorLimits) -> Corridors:
+    """Judge every line of every direction to every tip plane.
 
     Args:
         anatomy: Fields.
-        out: Outward unit directions, frame `grid`, shape (d, 3).
-        first: First lateral axis of each direction, shape (d, 3); `second` likewise.
-        second: See `first`.
-        lateral_mm: Offsets along the lateral axes, shape (n, 2).
-        planes_mm: Tip depths along the needle's axis from the target's centroid, shape (d, p).
-        spread: Errors.
-        least_excess_mm: A corridor with less is not open (0 is the policy's clearance).
-        least_sigmas: A corridor nearer to touching than this is not open.
+        grid: What is tried.
+        limits: What must be kept.
     """
-    shape = (len(out), len(lateral_mm), planes_mm.shape[1])
-    fate = np.zeros(shape, dtype=np.uint8)
-    found = np.full((*shape, 4), np.nan, dtype=np.float32)
-    _trace_all(
-        anatomy.touch_mm,
-        anatomy.excess_mm,
-        anatomy.price_per_mm,
+    shape = (len(grid.out), len(grid.lateral_mm), grid.planes_mm.shape[1])
+    fate = np.empty(shape, dtype=np.uint8)
+    values = tuple(np.empty(shape, dtype=np.float32) for _ in range(5))
+    anywhere = np.array([0.0, 0.0, 0.0, 0.0, 0.0, FAR_MM])
+    whole = np.array([[-FAR_MM] * 3, [FAR_MM] * 3, [-FAR_MM] * 3, [FAR_MM] * 3, [0.0] * 3])
+    loops.judge_lines(
+        anatomy.nodes,
         anatomy.inside,
+        anatomy.skin,
         anatomy.low_mm,
         anatomy.cell_mm,
-        np.ascontiguousarray(out),
-        np.ascontiguousarray(first),
-        np.ascontiguousarray(second),
-        np.ascontiguousarray(lateral_mm),
-        np.ascontiguousarray(planes_mm),
-        anatomy.depth_limit_mm,
-        least_excess_mm,
-        least_sigmas,
-        spread.row,
+        grid.out,
+        grid.first,
+        grid.second,
+        grid.lateral_mm,
+        grid.planes_mm,
+        grid.treated_mm,
+        (
+            limits.depth_mm,
+            limits.least_excess_mm,
+            limits.least_sigmas,
+            math.cos(math.radians(limits.skin_angle_max_deg)),
+            FIDUCIAL_MM,
+            limits.approach_mm,
+        ),
+        limits.keep_away_mm,
+        limits.windows_mm,
+        limits.marks_mm,
+        anywhere if limits.wrist is None else limits.wrist,
+        whole if limits.labelled_mm is None else limits.labelled_mm,
+        limits.spread.row,
         fate,
-        found,
+        values,
     )
-    return Corridors(fate, found[..., 0], found[..., 1], found[..., 2], found[..., 3])
+    return Corridors(fate, *values)

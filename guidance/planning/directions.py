@@ -10,11 +10,10 @@ from kinematics.arrays import FloatArray
 
 CONE_RAD = math.radians(75.0)
 """Largest angle from straight anterior: beyond, the entry is near the table and the arm's links meet the skin."""
-STEP_RAD = math.radians(3.0)
 ANTERIOR_GRID = np.array([0.0, -1.0, 0.0])
 
 
-def outward_directions(cone_rad: float = CONE_RAD, step_rad: float = STEP_RAD) -> FloatArray:
+def outward_directions(cone_rad: float = CONE_RAD, *, step_rad: float) -> FloatArray:
     """Return unit vectors from the target towards the skin, frame `grid`, within `cone_rad` of anterior.
 
     A Fibonacci lattice: neighbours are about `step_rad` apart, the first is the nearest to anterior.

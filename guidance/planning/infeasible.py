@@ -9,6 +9,7 @@ import numpy as np
 from guidance.case.case import Case
 from guidance.case.target import target_points_mm
 from guidance.check import Severity, not_kept
+from guidance.planning.array_search import Ranking
 from guidance.planning.corridors import Corridors, Fate
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.planning.schedule import allowed_exposures_mm
@@ -20,26 +21,34 @@ from guidance.scene import ElectrodeDevice, SuiteDescription
 from kinematics.arrays import FloatArray
 from registration.registration import Registration
 
+_CUTS = {
+    Fate.FORBIDDEN: "corridors_cut_forbidden",
+    Fate.RISKY: "corridors_cut_risky",
+    Fate.EXPOSURE: "corridors_cut_exposure",
+    Fate.TOO_DEEP: "corridors_cut_length",
+    Fate.NO_SKIN: "corridors_cut_no_skin_in_view",
+    Fate.SKIN_ANGLE: "corridors_cut_skin_angle",
+    Fate.MARKED: "corridors_cut_entry",
+    Fate.UNLABELLED: "corridors_cut_unlabelled",
+    Fate.UNREACHABLE: "corridors_cut_wrist_reach",
+}
 STAGES = (
     "corridors",
-    "corridors_cut_forbidden",
-    "corridors_cut_risky",
-    "corridors_cut_length",
-    "corridors_cut_no_skin_in_view",
-    "corridors_cut_wrist_reach",
+    *_CUTS.values(),
     "arrays",
     "arrays_of_1",
     "arrays_of_2",
     "arrays_of_3",
     "arrays_of_4",
-    "arrays_scored",
+    "arrays_of_5",
+    "arrays_of_6",
     "arrays_refined",
-    "arrays_cut_number_of_electrodes",
+    "arrays_refused",
     "arrays_cut_unlabelled",
+    "arrays_cut_coverage_estimate",
     "arrays_cut_hit_probability",
     "arrays_cut_tip_error",
     "arrays_cut_exact_clearance",
-    "arrays_cut_coverage_estimate",
     "arrays_cut_arm_reach",
     "arrays_cut_field",
     "arrays_cut_voltages",
@@ -68,50 +77,37 @@ class Tally:
 
     def corridors(self, corridors: Corridors) -> None:
         """Count the corridors by what became of them."""
-        fate = corridors.fate
-        self.add("corridors", int(fate.size))
-        for stage, kind in (
-            ("corridors_cut_forbidden", Fate.FORBIDDEN),
-            ("corridors_cut_risky", Fate.RISKY),
-            ("corridors_cut_length", Fate.TOO_DEEP),
-            ("corridors_cut_no_skin_in_view", Fate.NO_SKIN),
-            ("corridors_cut_wrist_reach", Fate.UNREACHABLE),
-        ):
-            self.add(stage, int((fate == kind).sum()))
+        counts = np.bincount(corridors.fate.ravel(), minlength=len(Fate))
+        self.add("corridors", int(corridors.fate.size))
+        for fate, stage in _CUTS.items():
+            self.add(stage, int(counts[fate]))
 
-    def arrays(self, pairs: int, triples: int, quads: int) -> None:
-        """Count the arrays by their number of electrodes."""
-        for electrodes, count in ((2, pairs), (3, triples), (4, quads)):
-            self.add(f"arrays_of_{electrodes}", count)
-            self.add("arrays", count)
-
-    def single(self, needles: int) -> None:
-        """Count needles that are to treat alone."""
-        self.add("arrays_of_1", needles)
-        self.add("arrays", needles)
+    def arrays(self, ranking: Ranking) -> None:
+        """Count the arrays that are listed, by their number of electrodes, and all that are open."""
+        self.add("arrays", int(ranking.counts[:, 0].sum()))
+        sizes = ranking.search.family.counts[ranking.rows[:, 0]]
+        for electrodes in range(1, 7):
+            self.add(f"arrays_of_{electrodes}", int((sizes == electrodes).sum()))
 
     def reasons(self) -> tuple[str, ...]:
         """Return the reasons: the binding limit first, then the nearest miss at each, then what was cut."""
         c = self.counts
         open_ = c["corridors"] - sum(v for k, v in c.items() if k.startswith("corridors_cut"))
         lines = []
+        if c["arrays_refused"]:
+            return tuple(self.nearest[k] for k in STAGES if k in self.nearest)
+        cuts = {k: c[k] for k in STAGES if k.startswith("arrays_cut") and c[k]}
         if open_ == 0:
             lines.append("no corridor from the skin to the target's depth is open")
         elif c["arrays"] == 0:
-            lines.append(f"{open_} corridors are open, but no two or three of them stand 13 to 18.5 mm apart")
-        elif c["arrays_refined"] == 0:
-            lines.append(f"none of {c['arrays_scored']} arrays holds every geometric limit")
+            lines.append(f"{open_} corridors are open, but no array of the family fits into them")
         else:
-            cuts = {k: c[k] for k in STAGES if k.startswith("arrays_cut") and c[k]}
             # The last limit that cut anything is the one that the array which came farthest broke.
             last = list(cuts)[-1] if cuts else "arrays_refined"
             lines.append(f"no array passes every limit; the one that came farthest fails on {_words(last)}")
         lines += [f"nearest miss, {_words(k)}: {self.nearest[k]}" for k in STAGES if k in self.nearest]
         cuts_text = ", ".join(f"{_words(k)} {v}" for k, v in c.items() if "_cut_" in k and v)
-        sizes = ", ".join(f"{c[f'arrays_of_{n}']} of {n} electrodes" for n in (2, 3, 4))
-        if c["arrays_of_1"]:
-            sizes = "each of one needle"
-        lines.append(f"of {c['corridors']} corridors and {c['arrays']} arrays ({sizes}), cut by: {cuts_text or 'none'}")
+        lines.append(f"of {c['corridors']} corridors and {c['arrays']} arrays, cut by: {cuts_text or 'none'}")
         return tuple(lines)
 
 

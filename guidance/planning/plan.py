@@ -139,6 +139,41 @@ class Alternative(Value):
     why_not: str = ""
 
 
+class SearchProof(Value):
+    """What was searched through, so that nothing better is left on this grid in this family.
+
+    Args:
+        directions: Tried, `step_deg` apart.
+        step_deg: Between neighbouring directions.
+        lines: Lateral lines of each direction, `pitch_mm` apart.
+        pitch_mm: Of the lateral grid.
+        planes: Tip depths of each line.
+        family: Members of each shape that is tried.
+        arrays_open: Arrays, at every centre, whose corridors are all open.
+        arrays_scored: Of these, those whose coverage had to be counted: the others cost more without it already.
+        best_score: Of the first array that keeps every hard limit, by the search's own estimate; None where none does.
+        complete_below: Every array that scores less was looked at; None where that is all of them.
+        checked: Arrays looked at down to the last finalist.
+    """
+
+    directions: int
+    step_deg: float
+    lines: int
+    pitch_mm: float
+    planes: int
+    family: dict[str, int]
+    arrays_open: int
+    arrays_scored: int
+    best_score: float | None
+    complete_below: float | None
+    checked: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether no array of grid and family that keeps every hard limit scores less than the best one."""
+        return self.best_score is None or self.complete_below is None or self.best_score <= self.complete_below
+
+
 class Plan(Value):
     """Everything that is approved by hash and then moved."""
 
@@ -162,6 +197,7 @@ class Plan(Value):
     chances: Chances | None = None
     weights: Weights | None = None
     """What ranked the alternatives."""
+    proof: SearchProof | None = None
     search: dict[str, int] = Field(default_factory=dict)
     """How many candidates each stage saw and cut."""
     case_sha256: str

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from guidance.case.case import Case
-from guidance.planning.corridors import Corridors, Fate
 from guidance.planning.plan import Plan, PlannedElectrode, PlannedInsertion, PlanStatus
 from guidance.procedure.surroundings import obstacles
 from guidance.scene import SuiteDescription
@@ -35,32 +33,20 @@ PLANNING_MARGINS = Margins(needles_mm=2.5)
 another registration, where the rolls that are tried fall between the planned ones."""
 
 
-def close_unreachable(
-    found: Corridors,
-    out: FloatArray,
-    tips_mm: Callable[[NDArray[np.intp]], FloatArray],
-    T_robot_grid: Transform,
-    approach_mm: float,
-    tool: NeedleTool,
-) -> None:
-    """Close the open corridors on which the wrist would be too far from the shoulder, or too near, whatever the roll.
+def wrist_row(T_robot_grid: Transform, tool: NeedleTool) -> FloatArray:
+    """Return what tells at once which lines the wrist cannot follow, whatever the roll: it lies on the needle's line.
 
     Args:
-        found: Corridors as traced; changed in place.
-        out: Outward directions, frame `grid`, shape (d, 3).
-        tips_mm: Tips [mm], frame `grid`, of corridors given as rows of (direction, line, plane).
         T_robot_grid: Grid to robot.
-        approach_mm: The way begins this far above the skin.
         tool: Gripper and needle.
+
+    Returns:
+        Shoulder in frame `grid` (3), tip to wrist, least and largest distance of wrist and shoulder [mm].
     """
-    rows = np.argwhere(found.fate == Fate.OPEN)
-    if len(rows) == 0:
-        return
     shell = wrist_shell(load_lbr(), tool, LIMIT_MARGIN_RAD)
-    travel = found.depth_mm[tuple(rows.T)].astype(np.float64) + approach_mm
-    near, far = shell.distances_mm(T_robot_grid.points(tips_mm(rows)), T_robot_grid.directions(out[rows[:, 0]]), travel)
-    bad = rows[(near < shell.nearest_mm + FOLD_ROOM_MM) | (far > shell.farthest_mm - STRETCH_ROOM_MM)]
-    found.fate[tuple(bad.T)] = Fate.UNREACHABLE
+    shoulder = T_robot_grid.inverse().points(shell.shoulder_robot_mm)
+    limits = (shell.tip_to_wrist_mm, shell.nearest_mm + FOLD_ROOM_MM, shell.farthest_mm - STRETCH_ROOM_MM)
+    return np.array([*shoulder, *limits])
 
 
 @dataclass(frozen=True)
@@ -70,6 +56,8 @@ class Reach:
     order: tuple[str, ...]
     insertions: tuple[PlannedInsertion, ...]
     reasons: tuple[str, ...]
+    limit_margin_rad: float = 0.0
+    """Least distance to a joint's limit on all paths."""
 
     @property
     def found(self) -> bool:
@@ -141,7 +129,8 @@ class ArmReach:
                     break
                 paths.append(path)
             else:
-                return Reach(names, tuple(_planned(n, p) for n, p in zip(names, paths, strict=True)), ())
+                planned = tuple(_planned(n, p) for n, p in zip(names, paths, strict=True))
+                return Reach(names, planned, (), min(p.limit_margin_rad for p in paths))
         return Reach((), (), last)
 
 

@@ -1,10 +1,11 @@
-"""How good an array is: clearance in standard deviations, field coverage, depth, price, angle to the skin, needles."""
+"""How good one array is, anywhere off the grid too: its corridors judged, its terms, its coverage by line charges."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -12,28 +13,24 @@ from guidance.ablation.electrode import ElectrodeLine, conducting
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.line_charges import Pair
 from guidance.ablation.surrogate import Float32, TargetPoints
-from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy
-from guidance.planning.arrays import PRICE_SCALE, Candidate, sides_allowed
-from guidance.planning.corridors import STEP_MM, Spread, skin_distance, trace
+from guidance.planning.array_loops import corridor_terms, coverage_term
+from guidance.planning.arrays import Candidate, sides_allowed
+from guidance.planning.corridors import CorridorLimits, Fate, trace_corridors
 from guidance.planning.directions import CONE_RAD, lateral_axes
+from guidance.planning.family import HUB_ROOM_MM
 from guidance.planning.hubs import order_exists
 from guidance.planning.schedule import ABOVE_MM, Schedule, schedules
+from guidance.planning.search_grid import SearchGrid
 from guidance.planning.single_needle import pulls
+from guidance.planning.weights import Terms, Weights
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle, Device
 from kinematics.arrays import FloatArray
 from kinematics.tool import NeedleTool
 
-# What one unit of score stands for. Coverage beyond what is asked leaves room for placement error.
-TUMOUR_WISH_PERCENT = 99.8
-MARGIN_WISH_PERCENT = 97.0
-HUB_ROOM_MM = 2.6
-"""Fingers to hubs that stand: a little more than the arm's own planning keeps, for its rolls are sampled coarser."""
-CLEARANCE_WISH_MM = 3.0
-"""Beyond the policy's 2 mm: 5 mm is the protocol's ideal."""
-PULL = 0.1
-"""Of each further position: the operator pulls and fires by hand."""
+HEALTHY_STEP = 2
+"""Healthy tissue is counted at every second cell along each axis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,19 +42,24 @@ class Scored:
     """Frame `grid`, shape (m, 3)."""
     depths_mm: FloatArray
     least_excess_mm: float
-    least_sigmas: float
-    plan: Schedule
+    """On the grid, at most 3 mm."""
+    schedule: Schedule
     tumour_percent: float
     margin_percent: float
+    terms: Terms
     score: float
     hit_probability: float = math.nan
-    coverage_probability: float = math.nan
+
+    @property
+    def axis(self) -> FloatArray:
+        """Unit axis, skin to tip, frame `grid`."""
+        return self.candidate.axis
 
     @property
     def described(self) -> str:
         """The array in words, for reasons."""
         if len(self.tips_mm) == 1:
-            return f"one needle, fired at {len(self.plan.pull_back_mm)} place(s), {self.depths_mm.max():.0f} mm deep"
+            return f"one needle, fired at {len(self.schedule.pull_back_mm)} place(s), {self.depths_mm.max():.0f} mm deep"
         sides = "/".join(f"{v:.0f}" for v in self.candidate.sides_mm)
         return f"{len(self.tips_mm)} electrodes {sides} mm apart, {self.depths_mm.max():.0f} mm deep"
 
@@ -79,140 +81,136 @@ class SolvedArray:
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Everything that scoring needs of one case, registration and protocol."""
+    """Everything that scoring needs of one case, registration and protocol.
+
+    Args:
+        anatomy: Fields.
+        limits: Of corridors.
+        protocol: Limits.
+        tool: Fingers and hubs.
+        grid: Where coverage is counted.
+        exposures_mm: Exposures to choose from, the ideal one first; none for a bipolar needle.
+        device: What the needles are.
+        weights: Of the terms.
+    """
 
     anatomy: Anatomy
-    spread: Spread
+    limits: CorridorLimits
     protocol: Protocol
-    shaft_radius_mm: float
     tool: NeedleTool
     grid: TreatmentGrid
-    target: TargetPoints
-    keep_away_mm: FloatArray
-    """Points that a needle's axis must pass at `keep_away_by_mm` or more (skin fiducials), frame `grid`."""
     exposures_mm: tuple[float, ...]
-    """Exposures to choose from, the ideal one first; none for a bipolar needle."""
     device: Device
-    keep_away_by_mm: float = 10.0
-    slack_mm: float = 0.4
-    """Clearance beyond the policy's that an array keeps on the grid."""
+    weights: Weights
 
-    @classmethod
-    def of(
-        cls,
-        anatomy: Anatomy,
-        spread: Spread,
-        protocol: Protocol,
-        tool: NeedleTool,
-        grid: TreatmentGrid,
-        fiducials_ct_mm: FloatArray,
-        exposures_mm: tuple[float, ...],
-        device: Device,
-    ) -> Scorer:
-        """Return a scorer; the treatment grid gives the points that coverage counts."""
-        return cls(
-            anatomy=anatomy,
-            spread=spread,
-            protocol=protocol,
-            shaft_radius_mm=0.5 * tool.shaft_diameter_mm,
-            tool=tool,
-            grid=grid,
-            target=TargetPoints(grid.points_ct_mm(grid.tumour), grid.points_ct_mm(grid.margin)),
-            keep_away_mm=anatomy.T_ct_grid.inverse().points(fiducials_ct_mm.reshape(-1, 3)),
-            exposures_mm=exposures_mm,
-            device=device,
-        )
+    @cached_property
+    def target(self) -> TargetPoints:
+        """The places of tumour and margin."""
+        return TargetPoints(self.grid.points_ct_mm(self.grid.tumour), self.grid.points_ct_mm(self.grid.margin))
 
-    def top_mm(self, axis: FloatArray) -> float:
-        """Return where the target begins along a needle's axis [mm], from its centroid (negative)."""
-        return float((self.anatomy.tumour_mm @ axis).min())
+    @cached_property
+    def _healthy(self) -> TargetPoints:
+        rest = self.grid.body & ~self.grid.margin & ~self.grid.tumour
+        thinned = np.zeros_like(rest)
+        thinned[::HEALTHY_STEP, ::HEALTHY_STEP, ::HEALTHY_STEP] = True
+        points = self.grid.points_ct_mm(rest & thinned)
+        return TargetPoints(points, points)
 
-    def score(self, candidate: Candidate, beat: float = math.inf) -> Scored | None:
-        """Return the array's score; None when a hard limit fails, or its score cannot be below `beat`."""
-        anatomy, axis = self.anatomy, candidate.axis
-        alone = isinstance(self.device, BipolarNeedle)
-        if not alone and not sides_allowed(candidate.sides_mm, len(candidate.lateral_mm)):
-            return None
-        if candidate.out[1] > -math.cos(CONE_RAD):
-            return None
-        if not order_exists(candidate.lateral_mm, self.tool, HUB_ROOM_MM):
-            return None
-        length_mm = candidate.plane_mm - self.top_mm(axis) + ABOVE_MM
-        options = self._options(length_mm)
-        if not options:
-            return None
-        first, second = lateral_axes(axis)
-        tips = candidate.lateral_mm[:, :1] * first + candidate.lateral_mm[:, 1:] * second + candidate.plane_mm * axis
-        depths, rows = [], []
-        for tip in tips:
-            depth = skin_distance(
-                anatomy.inside, anatomy.low_mm, anatomy.cell_mm, tip, candidate.out, anatomy.depth_limit_mm, STEP_MM
-            )
-            if depth < 0.0:
-                return None
-            row = trace(
-                anatomy.touch_mm,
-                anatomy.excess_mm,
-                anatomy.price_per_mm,
-                anatomy.low_mm,
-                anatomy.cell_mm,
-                tip,
-                candidate.out,
-                depth,
-                self.spread.row,
-            )
-            if row[0] < self.slack_mm:
-                return None
-            depths.append(depth)
-            rows.append(row)
-        if self._near_fiducial(tips, axis):
-            return None
-        excess, sigmas, prices = np.array(rows).T
-        fixed = (
-            sum(0.5 * math.erfc(s / math.sqrt(2.0)) for s in sigmas) / self.protocol_hit_limit
-            + float(np.mean(depths)) / 150.0
-            + float(prices.mean()) / PRICE_SCALE
-            + 0.3 * (len(tips) - 2)
-            + float(np.clip(1.0 - excess / CLEARANCE_WISH_MM, 0.0, 1.0).mean())
-            + 0.4 * float(np.std(depths)) / 10.0
-            + PULL * (len(options[0].pull_back_mm) - 1)
-        )
-        if fixed >= beat:
-            return None
-        axes = np.tile(axis, (len(tips), 1))
-        # Coverage decides, against the price of further positions; where it is good with all, the ideal exposure.
-        rated = [(plan, *self.coverage(tips, axes, plan)) for plan in options]
-        worth = [_short(t, m) + PULL * (len(p.pull_back_mm) - len(options[0].pull_back_mm)) for p, t, m in rated]
-        plan, tumour, margin = rated[int(np.argmin(worth))]
-        return Scored(
-            candidate,
-            tips,
-            np.array(depths),
-            float(excess.min()),
-            float(sigmas.min()),
-            plan,
-            tumour,
-            margin,
-            fixed + min(worth),
-        )
-
-    def _options(self, length_mm: float) -> tuple[Schedule, ...]:
+    def options(self, length_mm: float) -> tuple[Schedule, ...]:
         """Return the ways to treat a length along the axis [mm], the fewest positions first."""
         if isinstance(self.device, BipolarNeedle):
             return pulls(length_mm, self.device, self.protocol)
         return schedules(length_mm, self.exposures_mm, self.protocol.pull_back_overlap_mm)
 
-    @property
-    def protocol_hit_limit(self) -> float:
-        """Largest allowed chance that any shaft touches a forbidden structure."""
-        return self.protocol.hit_probability_max
+    def treated_mm(self, candidate: Candidate) -> float:
+        """Return the length from the tips to where the treatment of an array ends, in whole half millimetres [mm]."""
+        top = float((self.anatomy.tumour_mm @ candidate.axis).min())
+        return math.ceil(2.0 * (candidate.plane_mm - top + ABOVE_MM) - 1e-9) / 2.0
 
-    def _near_fiducial(self, tips: FloatArray, axis: FloatArray) -> bool:
-        if len(self.keep_away_mm) == 0:
-            return False
-        gap = self.keep_away_mm[None] - tips[:, None]
-        off = gap - (gap @ axis)[..., None] * axis
-        return bool(np.linalg.norm(off, axis=-1).min() < self.keep_away_by_mm)
+    def fates(self, candidate: Candidate) -> tuple[Fate, ...]:
+        """Return what each corridor of an array comes to on the grid."""
+        return tuple(Fate(int(f)) for f in self._judged(candidate)[0])
+
+    def score(self, candidate: Candidate, beat: float = math.inf) -> Scored | None:
+        """Return the array's score; None when a hard limit fails, or its score cannot be below `beat`."""
+        count = len(candidate.lateral_mm)
+        if count > 1 and not sides_allowed(candidate.sides_mm, count):
+            return None
+        if candidate.out[1] > -math.cos(CONE_RAD):
+            return None
+        if not order_exists(candidate.lateral_mm, self.tool, HUB_ROOM_MM):
+            return None
+        ways = self.options(self.treated_mm(candidate))
+        if not ways:
+            return None
+        fate, excess, sigmas, price, depth, cosine = self._judged(candidate)
+        if (fate != Fate.OPEN).any():
+            return None
+        hit_limit = self.protocol.hit_probability_max
+        each = np.array(
+            [corridor_terms(*row, hit_limit) for row in zip(excess, sigmas, price, depth, cosine, strict=True)]
+        )
+        terms = Terms(
+            touching=float(each[:, 0].sum()),
+            clearance=float(each[:, 1].mean()),
+            depth=float(each[:, 2].mean()),
+            crossing=float(each[:, 3].mean()),
+            skin_angle=float(each[:, 4].mean()),
+            needles=float(max(count - 2, 0)),
+            pull_backs=float(len(ways[0].pull_back_mm) - 1),
+            coverage=0.0,
+        )
+        if self.weights.score(terms) >= beat:
+            return None
+        tips = self.tips_mm(candidate)
+        axes = np.tile(candidate.axis, (count, 1))
+        best: Scored | None = None
+        for way in ways:
+            tumour, margin = self.coverage(tips, axes, way)
+            full = terms.model_copy(
+                update={
+                    "pull_backs": float(len(way.pull_back_mm) - 1),
+                    "coverage": coverage_term(tumour, margin),
+                }
+            )
+            score = self.weights.score(full)
+            if best is None or score < best.score:
+                best = Scored(
+                    candidate,
+                    tips,
+                    depth.astype(np.float64),
+                    float(excess.min()),
+                    way,
+                    tumour,
+                    margin,
+                    full,
+                    score,
+                )
+        return best
+
+    def tips_mm(self, candidate: Candidate) -> FloatArray:
+        """Return the tips of an array, frame `grid`, shape (m, 3)."""
+        first, second = lateral_axes(candidate.axis)
+        lateral = candidate.lateral_mm
+        tips: FloatArray = lateral[:, :1] * first + lateral[:, 1:] * second + candidate.plane_mm * candidate.axis
+        return tips
+
+    def _judged(self, candidate: Candidate) -> tuple[FloatArray, ...]:
+        first, second = lateral_axes(candidate.axis)
+        grid = SearchGrid(
+            candidate.out[None],
+            first[None],
+            second[None],
+            np.ascontiguousarray(candidate.lateral_mm),
+            np.zeros((1, 1), dtype=np.int64),
+            np.array([[candidate.plane_mm]]),
+            np.array([[self.treated_mm(candidate)]]),
+            1.0,
+            0,
+            np.array([-1, -1]),
+        )
+        found = trace_corridors(self.anatomy, grid, self.limits)
+        return tuple(v[0, :, 0] for v in (found.fate, *found.values))
 
     def needles(self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule) -> list[ElectrodeLine]:
         """Return the needles in frame `ct`, called E1, E2, ..."""
@@ -224,7 +222,7 @@ class Scorer:
                 axis=axis,
                 exposure_mm=plan.exposure_mm,
                 pull_back_mm=plan.pull_back_mm,
-                radius_mm=self.shaft_radius_mm,
+                radius_mm=self.device.radius_mm,
             )
             for n, (tip, axis) in enumerate(zip(T.points(tips_mm), T.directions(axes), strict=True))
         ]
@@ -253,16 +251,21 @@ class Scorer:
                 protocol's voltage per distance when None.
         """
         lines = self.lines(tips_mm, axes, plan)
-        if isinstance(self.device, BipolarNeedle):
-            pairs = [(lines[0].id, lines[1].id, self.device.voltage_v)]
-        else:
-            pairs = self._placed_pairs(lines, tips_mm, axes, plan, pulsed, solved)
+        pairs = self._pairs(lines, tips_mm, axes, plan, pulsed, solved)
         if not pairs:
             return 0.0, 0.0
         limit = self.protocol.threshold_v_per_cm if solved is None else solved.limits_v_per_cm
         return self.target.coverage(lines, pairs, limit)
 
-    def _placed_pairs(
+    def overtreatment(self, found: Scored) -> float:
+        """Return healthy tissue in the estimated lesion, over the volume of tumour + margin."""
+        axes = np.tile(found.axis, (len(found.tips_mm), 1))
+        lines = self.lines(found.tips_mm, axes, found.schedule)
+        pairs = self._pairs(lines, found.tips_mm, axes, found.schedule, None, None)
+        share = self._healthy.coverage(lines, pairs, self.protocol.threshold_v_per_cm)[0] / 100.0
+        return share * len(self._healthy.places_ct_mm) * HEALTHY_STEP**3 / float(self.grid.margin.sum())
+
+    def _pairs(
         self,
         lines: list[ElectrodeLine],
         tips_mm: FloatArray,
@@ -272,6 +275,8 @@ class Scorer:
         solved: SolvedArray | None,
     ) -> list[Pair]:
         """Return the pairs of an array that fire, each at the voltage of its own spacing; see `coverage`."""
+        if isinstance(self.device, BipolarNeedle):
+            return [(lines[0].id, lines[1].id, self.device.voltage_v)]
         mean = axes.mean(axis=0) / np.linalg.norm(axes.mean(axis=0))
         middles = tips_mm - 0.5 * plan.exposure_mm * axes
         pairs: list[Pair] = []
@@ -309,7 +314,7 @@ class Scorer:
     def refine(self, start: Scored, rounds: int = 3) -> Scored:
         """Return a local optimum: needles, whole array, tip plane and direction are moved in shrinking steps."""
         best = start
-        lateral_step, tilt = 1.0, math.radians(1.5)
+        lateral_step, tilt = 0.5, math.radians(1.0)
         for _ in range(rounds):
             moved = False
             for move in _moves(best.candidate, lateral_step, tilt):
@@ -319,36 +324,6 @@ class Scorer:
             if not moved:
                 lateral_step, tilt = 0.5 * lateral_step, 0.5 * tilt
         return best
-
-    def with_risk(self, found: Scored, model: risk.ErrorModel, hits: risk.Draws, covers: risk.Draws) -> Scored:
-        """Return the array with its chances of touching and of acceptable coverage, and the score they make."""
-        axis = found.candidate.axis
-        _, any_hit = risk.hit_probabilities(self.anatomy, model, found.tips_mm, axis, found.depths_mm, hits)
-        chance = self.coverage_probability(found, model, covers)
-        return replace(
-            found,
-            hit_probability=any_hit,
-            coverage_probability=chance,
-            score=found.score + any_hit / self.protocol_hit_limit + 3.0 * (1.0 - chance),
-        )
-
-    def coverage_probability(
-        self, found: Scored, model: risk.ErrorModel, draws: risk.Draws, solved: SolvedArray | None = None
-    ) -> float:
-        """Return the share of draws in which the coverage as placed is accepted (`solved` as in `coverage`)."""
-        pulsed = self.pulsed(found)
-        count = 0
-        for n in range(len(draws.common)):
-            tips, axes = risk.placed(
-                model, found.tips_mm, found.candidate.axis, found.depths_mm, found.plan.exposure_mm, draws, n
-            )
-            count += self.accepted(*self.coverage(tips, axes, found.plan, pulsed, solved))
-        return count / len(draws.common)
-
-
-def _short(tumour_percent: float, margin_percent: float) -> float:
-    """Return what a coverage lacks, in units of score; 0 where it is as good as is wished for."""
-    return max(0.0, TUMOUR_WISH_PERCENT - tumour_percent) / 2.0 + max(0.0, MARGIN_WISH_PERCENT - margin_percent) / 4.0
 
 
 def _moves(candidate: Candidate, step_mm: float, tilt_rad: float) -> list[Candidate]:

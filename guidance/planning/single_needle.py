@@ -16,9 +16,6 @@ import numpy as np
 
 from guidance.ablation.electrode import ElectrodeLine, conducting, conductor_ids
 from guidance.ablation.surrogate import TargetPoints
-from guidance.planning.arrays import Candidate, own_cost
-from guidance.planning.corridors import Corridors, Fate
-from guidance.planning.directions import lateral_grid
 from guidance.planning.schedule import LONGEST_STACK, Schedule
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle
@@ -27,52 +24,9 @@ from kinematics.arrays import FloatArray
 if TYPE_CHECKING:
     from guidance.planning.scoring import Scored, Scorer
 
-PLANES_MM = (2.5, 5.0, 7.5, 10.0, 12.5)
-"""Tip depths tried, beyond the target's deepest point: the lesion is widest beside a conductor, not at the tip."""
-LATERAL_MM = 5.0
-"""Farther from the target's centroid an axis covers less than one that is nearer."""
-PITCH_SHARE = 0.5
-"""Of the lateral pitch of arrays: what one needle covers turns on a millimetre."""
-OFF_CENTRE_MM = 2.0
-KEPT = 3
-"""Lines kept per direction."""
 REACH_STEP_MM, REACH_MAX_MM = 0.05, 25.0
 HOPELESS_PERCENT = 10.0
 """So far short of the asked coverage, no finer look and no other place of the arm helps."""
-
-
-def lines_mm(pitch_mm: float) -> tuple[FloatArray, FloatArray]:
-    """Return the lines to trace across the axis, shape (n, 2), and the tip depths [mm].
-
-    Args:
-        pitch_mm: Of the lateral grid of arrays.
-    """
-    return lateral_grid(LATERAL_MM, PITCH_SHARE * pitch_mm), np.array(PLANES_MM)
-
-
-def best_lines(corridors: Corridors, out: FloatArray, lateral_mm: FloatArray, planes_mm: FloatArray) -> list[Candidate]:
-    """Return the best open corridors of each direction, best first: little risk, price and depth, near the centroid.
-
-    Args:
-        corridors: As traced.
-        out: Directions, shape (d, 3).
-        lateral_mm: Lines, shape (n, 2).
-        planes_mm: Tip planes, shape (d, p).
-    """
-    off = (lateral_mm**2).sum(axis=1) / OFF_CENTRE_MM**2
-    found = []
-    for d in np.flatnonzero((corridors.fate == Fate.OPEN).any(axis=(1, 2))):
-        rows = np.argwhere(corridors.fate[d] == Fate.OPEN)
-        cost = np.array(
-            [
-                off[n] + own_cost(corridors.sigmas[d, n, p], corridors.price[d, n, p], corridors.depth_mm[d, n, p])
-                for n, p in rows
-            ]
-        )
-        for row in np.argsort(cost, kind="stable")[:KEPT]:
-            n, p = rows[row]
-            found.append(Candidate(out[d], lateral_mm[n : n + 1], float(planes_mm[d, p]), float(cost[row])))
-    return sorted(found, key=lambda c: c.proxy)
 
 
 def pulls(length_mm: float, device: BipolarNeedle, protocol: Protocol) -> tuple[Schedule, ...]:

@@ -1,0 +1,293 @@
+"""A case made ready for planning, so that it can be planned again and again while the operator changes the wishes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from guidance.ablation.grid import TreatmentGrid
+from guidance.case.case import Case
+from guidance.planning import risk
+from guidance.planning.anatomy import Anatomy, build_anatomy, with_closed
+from guidance.planning.array_search import ArraySearch, Ranking, Target, Ways
+from guidance.planning.arrays import Candidate
+from guidance.planning.assemble import Assembly
+from guidance.planning.corridors import CorridorLimits, Corridors, labelled_box, trace_corridors
+from guidance.planning.directions import lateral_axes
+from guidance.planning.family import Family, family_of, single_needle
+from guidance.planning.finalists import Finalist, Finals
+from guidance.planning.infeasible import Tally
+from guidance.planning.lesion_columns import lesion_columns
+from guidance.planning.plan import SearchProof
+from guidance.planning.reach import ArmReach, wrist_row
+from guidance.planning.schedule import allowed_exposures_mm
+from guidance.planning.scoring import Scorer
+from guidance.planning.search_grid import STEP_RAD, SearchGrid, search_grid
+from guidance.planning.shaft_clearances import ShaftClearances
+from guidance.planning.weights import Weights
+from guidance.planning.wishes import Ball, NeedleLine, Wishes
+from guidance.procedure.interlocks import deepest_mm
+from guidance.protocol import Protocol
+from guidance.scene import BipolarNeedle, SuiteDescription
+from kinematics.arrays import FloatArray
+from kinematics.errors import InvalidInputError
+from kinematics.progress import Progress, quiet
+from registration.registration import Registration
+
+HUB_ABOVE_SKIN_MM = 10.0
+"""The hub, and the fingers that end level with it, stay this far from the skin."""
+DEPTH_ROOM_MM = 1.0
+"""The grid's depth may be less than the exact one by this."""
+WIDER = (0.5, 2.0, math.inf)
+"""How much more than the best an array may score to be listed; the next where too few keep every limit."""
+FINE_DEG, FINE_MM = 0.1, 0.1
+"""Needles of a given array are parallel, and end in one plane, to within this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """What a search came to, the field aside.
+
+    Args:
+        finalists: Best first.
+        proof: What was searched through; None for an array that was given.
+        assembly: Turns a finalist into a plan.
+        tally: What was cut.
+        search: The search itself, for what it cut by direction; None for an array that was given.
+    """
+
+    finalists: tuple[Finalist, ...]
+    proof: SearchProof | None
+    assembly: Assembly
+    tally: Tally
+    search: ArraySearch | None
+
+
+class Planner:
+    """Plans one case under one registration, as often as asked: what does not change is prepared once."""
+
+    def __init__(
+        self,
+        case: Case,
+        registration: Registration,
+        *,
+        suite: SuiteDescription,
+        protocol: Protocol,
+        weights: Weights | None = None,
+        progress: Progress = quiet,
+    ) -> None:
+        """Prepare anatomy, errors and arm.
+
+        Args:
+            case: A checked case.
+            registration: Accepted; its covariance is part of the risk, its transform places the arm.
+            suite: Hardware and scene.
+            protocol: Limits.
+            weights: Of the soft criteria; the defaults of this project when None.
+            progress: Told the stage and the fraction done.
+
+        Raises:
+            InvalidInputError: The target is no structure of the case, or is empty.
+        """
+        self.case, self.registration, self.suite, self.protocol = case, registration, suite, protocol
+        self.weights = weights or Weights()
+        self.tell = progress
+        progress("plan: anatomy", 0.0)
+        device = suite.device
+        # What one apnoea has no time for would be refused before it moves.
+        self.limit_mm = min(device.usable_length_mm - HUB_ABOVE_SKIN_MM, deepest_mm(suite) - DEPTH_ROOM_MM)
+        self.anatomy = build_anatomy(case, device.radius_mm, self.limit_mm)
+        self.model = risk.error_model(registration, self.anatomy)
+        self.grid = TreatmentGrid.around_target(case)
+        self.single = isinstance(device, BipolarNeedle)
+        self.exposures_mm = () if self.single else allowed_exposures_mm(device.exposures_mm, protocol)
+        self.clearances = ShaftClearances(case)
+        self.arm = ArmReach(case, registration.T_robot_ct, suite)
+        progress("plan: anatomy", 0.15)
+
+    def ranked(self, wishes: Wishes | None = None, *, within_reach: bool = True) -> Ranked:
+        """Return the best arrays that keep every hard limit but the field's, best first.
+
+        Args:
+            wishes: Of the operator.
+            within_reach: The arm must reach them.
+
+        Raises:
+            InvalidInputError: Wishes that name places or directions where nothing can be.
+        """
+        wishes = wishes or Wishes()
+        anatomy = with_closed(self.anatomy, wishes.forbidden, self.suite.device.radius_mm)
+        tally = Tally()
+        limits = self._limits(anatomy, wishes, within_reach)
+        scorer = Scorer(
+            anatomy,
+            limits,
+            self.protocol,
+            self.suite.tool,
+            self.grid,
+            self.exposures_mm,
+            self.suite.device,
+            self.weights,
+        )
+        assembly = Assembly(
+            self.case,
+            self.registration,
+            self.suite,
+            self.protocol,
+            anatomy,
+            self.model,
+            scorer,
+            self.clearances,
+            wishes,
+            tally,
+        )
+        finals = Finals(assembly, self.arm if within_reach else None, self.protocol, tally)
+        if wishes.array:
+            return self._given(wishes.array, scorer, finals, assembly, tally)
+        self.tell("plan: corridors", 0.2)
+        grid = search_grid(anatomy, wishes, single=self.single)
+        corridors = trace_corridors(anatomy, grid, limits)
+        tally.corridors(corridors)
+        self.tell("plan: arrays", 0.35)
+        search = self._search(grid, corridors, scorer, wishes)
+        bound = search.cheapest().best
+        starts, ranking = [], search.below(-math.inf)
+        for wider in WIDER if math.isfinite(bound) else ():
+            ranking = search.below(bound + wider)
+            starts = finals.starts(ranking, self._part(0.4, 0.55))
+            if starts:
+                break
+        tally.arrays(ranking)
+        finalists = []
+        for n, (_, start) in enumerate(starts):
+            self.tell("plan: refining", 0.55 + 0.2 * n / len(starts))
+            finalists.append(finals.completed(finals.refined(start)))
+        tally.add("arrays_refined", len(finalists))
+        best = starts[0][0].score if starts else None
+        return Ranked(
+            tuple(sorted(finalists, key=lambda f: f.scored.score)),
+            _proof(grid, search.family, ranking, best, finals.checked),
+            assembly,
+            tally,
+            search,
+        )
+
+    def _limits(self, anatomy: Anatomy, wishes: Wishes, within_reach: bool) -> CorridorLimits:
+        """Return what corridors must keep."""
+        T_grid_ct = anatomy.T_ct_grid.inverse()
+        fiducials = np.array([f.centre_ct_mm for f in self.registration.fiducials]).reshape(-1, 3)
+        return CorridorLimits(
+            depth_mm=self.limit_mm,
+            spread=self.model.spread,
+            skin_angle_max_deg=self.protocol.skin_angle_max_deg,
+            keep_away_mm=np.ascontiguousarray(T_grid_ct.points(fiducials)),
+            windows_mm=_balls(wishes.entry_windows, anatomy),
+            marks_mm=_balls(wishes.closed_skin, anatomy),
+            wrist=wrist_row(self.registration.T_robot_ct @ anatomy.T_ct_grid, self.suite.tool)
+            if within_reach
+            else None,
+            approach_mm=self.suite.motion.approach_distance_mm,
+            labelled_mm=labelled_box(self.case, anatomy, self.protocol.tip_p95_max_mm),
+        )
+
+    def _search(self, grid: SearchGrid, corridors: Corridors, scorer: Scorer, wishes: Wishes) -> ArraySearch:
+        device, protocol = self.suite.device, self.protocol
+        if isinstance(device, BipolarNeedle):
+            family, exposures = single_needle(grid.pitch_mm), (device.span_mm,)
+        else:
+            least, most = protocol.electrodes_min, protocol.electrodes_max
+            if wishes.electrodes is not None:
+                least, most = max(least, wishes.electrodes[0]), min(most, wishes.electrodes[1])
+            family, exposures = family_of(least, most, grid.pitch_mm, self.suite.tool), self.exposures_mm
+        options = {float(length): scorer.options(float(length)) for length in np.unique(grid.treated_mm)}
+        target = scorer.target
+        return ArraySearch(
+            grid,
+            corridors,
+            family,
+            lesion_columns(family, exposures, device, protocol),
+            Ways.of(grid.treated_mm, options, exposures),
+            Target(
+                scorer.anatomy.T_ct_grid.inverse().points(target.places_ct_mm), np.ascontiguousarray(target.counts.T)
+            ),
+            self.weights,
+            protocol.hit_probability_max,
+        )
+
+    def _given(
+        self, needles: tuple[NeedleLine, ...], scorer: Scorer, finals: Finals, assembly: Assembly, tally: Tally
+    ) -> Ranked:
+        """Judge an array that was given; it is not refined."""
+        candidate = self._candidate(needles)
+        scored = scorer.score(candidate)
+        if scored is None:
+            tally.add("arrays_refused")
+            tally.nearest["arrays_refused"] = "; ".join(_against(scorer, candidate))
+            return Ranked((), None, assembly, tally, None)
+        finalist = finals.judged(scored)
+        found = () if finalist is None else (finals.completed(finalist),)
+        return Ranked(found, None, assembly, tally, None)
+
+    def _candidate(self, needles: tuple[NeedleLine, ...]) -> Candidate:
+        """Return an array that was given as the search sees arrays.
+
+        Raises:
+            InvalidInputError: Its needles are not parallel, or do not end in one plane.
+        """
+        T_grid_ct = self.anatomy.T_ct_grid.inverse()
+        outs = np.array([n.out_ct for n in needles])
+        out = outs.mean(axis=0) / np.linalg.norm(outs.mean(axis=0))
+        turned = math.degrees(math.acos(min(1.0, float((outs @ out).min()))))
+        tips = T_grid_ct.points(np.array([n.tip_ct_mm for n in needles]))
+        out = T_grid_ct.directions(out)
+        planes = tips @ -out
+        for what, value, limit, unit in (
+            ("are not parallel", turned, FINE_DEG, "°"),
+            ("do not end in one plane", float(np.ptp(planes)), FINE_MM, "mm"),
+        ):
+            if value > limit:
+                raise InvalidInputError(
+                    f"the needles of the given array {what}",
+                    value=round(value, 2),
+                    limit=limit,
+                    unit=unit,
+                    remedy="move needles across their axis, all of them by the same depth",
+                )
+        first, second = lateral_axes(-out)
+        return Candidate(out, np.stack([tips @ first, tips @ second], axis=-1), float(planes.mean()))
+
+    def _part(self, first: float, last: float) -> Progress:
+        return lambda stage, fraction: self.tell(stage, first + (last - first) * fraction)
+
+
+def _balls(balls: tuple[Ball, ...], anatomy: Anatomy) -> FloatArray:
+    """Return balls in frame `grid`: rows of centre and radius."""
+    T_grid_ct = anatomy.T_ct_grid.inverse()
+    return np.array([(*T_grid_ct.points(b.centre_ct_mm), b.radius_mm) for b in balls]).reshape(-1, 4)
+
+
+def _against(scorer: Scorer, candidate: Candidate) -> list[str]:
+    """Return what is against an array that was given, on the grid."""
+    fates = scorer.fates(candidate)
+    said = [f"E{n + 1}: {fate.words}" for n, fate in enumerate(fates) if fate.words]
+    return said or ["its distances, its direction, or the room between its hubs are not allowed"]
+
+
+def _proof(grid: SearchGrid, family: Family, ranking: Ranking, best: float | None, checked: int) -> SearchProof:
+    below = ranking.complete_below
+    return SearchProof(
+        directions=len(grid.out),
+        step_deg=math.degrees(STEP_RAD),
+        lines=len(grid.lateral_mm),
+        pitch_mm=grid.pitch_mm,
+        planes=grid.planes_mm.shape[1],
+        family=dict(Counter(family.names)),
+        arrays_open=int(ranking.counts[:, 0].sum()),
+        arrays_scored=int(ranking.counts[:, 1].sum()),
+        best_score=best,
+        complete_below=below if math.isfinite(below) else None,
+        checked=checked,
+    )
