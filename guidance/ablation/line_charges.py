@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from guidance.ablation.electrode import ElectrodeLine
 from kinematics.arrays import FloatArray
@@ -137,7 +138,7 @@ class LineCharges:
 
         `end_radius_mm` is what the end segments are measured by, where it is not the radius itself.
         """
-        nodes = _nodes(length_mm, radius_mm if end_radius_mm is None else end_radius_mm, segments)
+        nodes = segment_nodes(length_mm, radius_mm if end_radius_mm is None else end_radius_mm, segments)
         matrix = influence(start_mm, axis, nodes, radius_mm)
         density, net = unit_densities(matrix, nodes)
         return cls(start_mm, axis, nodes, radius_mm, matrix, density, net)
@@ -147,7 +148,7 @@ class LineCharges:
         return np.asarray(np.linalg.inv(self.net_mm), dtype=np.float64)
 
 
-def _nodes(length_mm: FloatArray, radius_mm: FloatArray, segments: int) -> FloatArray:
+def segment_nodes(length_mm: FloatArray, radius_mm: FloatArray, segments: int) -> FloatArray:
     """Return the ends of the segments [mm], shape (n, segments + 1): short at both ends, where the charge peaks.
 
     The outermost ones are END_RADII long: longer, they miss charge; shorter, they gather more than a real end holds.
@@ -175,12 +176,32 @@ def firing_shares(
     Returns:
         Shares, shape (pairs, n), and net charges [V·mm], shape (pairs,).
     """
-    charge = np.zeros((len(pairs), len(net_mm)))
-    for row, (a, b, voltage) in zip(charge, pairs, strict=True):
-        row[a], row[b] = 1.0, -1.0
-        row *= voltage / float(row @ ohmic_v @ row)
-    shares: FloatArray = np.ascontiguousarray(np.linalg.solve(net_mm.T, charge.T).T, dtype=np.float64)
-    return shares, charge.max(axis=1)
+    between = np.array([(a, b) for a, b, _ in pairs], dtype=np.intp).reshape(-1, 2)
+    return pair_shares(net_mm, ohmic_v, between, np.array([voltage for _, _, voltage in pairs]))
+
+
+def pair_shares(
+    net_mm: FloatArray, ohmic_v: FloatArray, pairs: NDArray[np.intp], voltage_v: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the same for many placements at once: `firing_shares` with leading axes, which broadcast.
+
+    Args:
+        net_mm: Net charges of the unit densities, shape (..., n, n).
+        ohmic_v: Potential of each conductor per net charge of each, shape (..., n, n).
+        pairs: Two conductors of each pair, shape (pairs, 2).
+        voltage_v: Between them, shape (..., pairs); a pair at 0 V does not fire.
+
+    Returns:
+        Shares, shape (..., pairs, n), and net charges [V·mm], shape (..., pairs).
+    """
+    a, b = pairs.T
+    signs = np.zeros((len(pairs), net_mm.shape[-1]))
+    rows = np.arange(len(pairs))
+    signs[rows, a], signs[rows, b] = 1.0, -1.0
+    apart = ohmic_v[..., a, a] - ohmic_v[..., a, b] - ohmic_v[..., b, a] + ohmic_v[..., b, b]
+    net = voltage_v / apart
+    shares = np.linalg.solve(np.swapaxes(net_mm, -1, -2), np.swapaxes(net[..., None] * signs, -1, -2))
+    return np.ascontiguousarray(np.swapaxes(shares, -1, -2), dtype=np.float64), net
 
 
 def indexed(lines: Sequence[ElectrodeLine], pairs: Sequence[Pair]) -> tuple[int, list[tuple[int, int, float]]]:

@@ -39,7 +39,7 @@ def _add_node(along: Any, square: Any, node: Any, jump: Any, up: Any, out: Any) 
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
-def _raise(points: Any, start: Any, axis: Any, nodes: Any, least: Any, jumps: Any, limits: Any, best: Any) -> None:
+def raise_fields(points: Any, start: Any, axis: Any, nodes: Any, least: Any, jumps: Any, limits: Any, best: Any) -> None:
     """Raise the largest |E|² [V²/mm²] of each point by every firing at every position, until it passes its limit.
 
     Points that pass are not looked at again, so most are computed at one position only. Loops run over points
@@ -118,17 +118,20 @@ class TargetPoints:
     Args:
         tumour_ct_mm: Points of the tumour, frame `ct` [mm], shape (n, 3).
         margin_ct_mm: Of tumour + margin, shape (m, 3).
+
+    `places_ct_mm` are the places, shape (n, 3); `points` the same from `origin_mm`, shape (3, n), and `counts` how
+    often each counts in tumour and in tumour + margin, shape (2, n).
     """
 
     def __init__(self, tumour_ct_mm: FloatArray, margin_ct_mm: FloatArray) -> None:
         both = np.concatenate([tumour_ct_mm, margin_ct_mm])
-        self._origin_mm: FloatArray = both.mean(axis=0)
+        self.origin_mm: FloatArray = both.mean(axis=0)
         _, first, inverse = np.unique(np.round(both, 6), axis=0, return_index=True, return_inverse=True)
         self.places_ct_mm: FloatArray = both[first]
-        self._points: Float32 = np.ascontiguousarray((self.places_ct_mm - self._origin_mm).T.astype(np.float32))
+        self.points: Float32 = np.ascontiguousarray((self.places_ct_mm - self.origin_mm).T.astype(np.float32))
         inverse = inverse.reshape(-1)
         count = len(tumour_ct_mm)
-        # How often each point counts in tumour and margin, so that counting is one product.
+        # So that counting is one product.
         self.counts: FloatArray = np.stack(
             [np.bincount(part, minlength=len(first)).astype(float) for part in (inverse[:count], inverse[count:])]
         )
@@ -139,7 +142,7 @@ class TargetPoints:
         Raises:
             InvalidInputError: See `line_charges.indexed`.
         """
-        best = self._raised(lines, pairs, np.full(self._points.shape[1], np.inf, dtype=np.float32))
+        best = self._raised(lines, pairs, np.full(self.points.shape[1], np.inf, dtype=np.float32))
         found: Float32 = np.float32(MM_PER_CM) * np.sqrt(best)
         return found
 
@@ -175,7 +178,7 @@ class TargetPoints:
         Raises:
             InvalidInputError: See `line_charges.indexed`.
         """
-        limits = np.empty(self._points.shape[1], dtype=np.float32)
+        limits = np.empty(self.points.shape[1], dtype=np.float32)
         limits[:] = (np.asarray(limit_v_per_cm) / MM_PER_CM) ** 2
         passed = self._raised(lines, pairs, limits) >= limits
         tumour, margin = 100.0 * (self.counts @ passed) / self.counts.sum(axis=1)
@@ -189,13 +192,13 @@ class TargetPoints:
             charges = LineCharges.of(lines, p, SEGMENTS)
             shares, _ = firing_shares(charges.net_mm, charges.ohmic_v(), indices)
             density = np.einsum("pb,bes->pes", shares, charges.density)
-            start.append(charges.start_mm - self._origin_mm)
+            start.append(charges.start_mm - self.origin_mm)
             nodes.append(charges.nodes_mm)
             jumps.append(np.diff(density, axis=-1, prepend=0.0, append=0.0))
         axes = np.array([line.axis for line in lines], dtype=np.float32)
-        best = np.zeros(self._points.shape[1], dtype=np.float32)
-        _raise(
-            self._points,
+        best = np.zeros(self.points.shape[1], dtype=np.float32)
+        raise_fields(
+            self.points,
             np.array(start, dtype=np.float32),
             np.repeat(axes[None], positions, axis=0),
             np.array(nodes, dtype=np.float32),

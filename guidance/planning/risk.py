@@ -107,53 +107,71 @@ def entry_p95_mm(model: ErrorModel, entry_mm: FloatArray) -> float:
     return radial_p95(point_covariance(model.covariance, model.pivot_mm, entry_mm))
 
 
+def shafts(
+    model: ErrorModel, tips_mm: FloatArray, axis: FloatArray, depths_mm: FloatArray, draws: Draws
+) -> FloatArray:
+    """Return every shaft as every draw places it in the tissue, as a curve of the length `deep` below the skin.
+
+    Args:
+        model: Errors.
+        tips_mm: Tips of parallel needles as planned, frame `grid`, shape (m, 3).
+        axis: Their unit axis, skin to tip.
+        depths_mm: Skin to tip, shape (m,).
+        draws: Standard normal draws.
+
+    Returns:
+        Coefficients c of c[0] + c[1]·deep + c[2]·deep² [mm], 0 ≤ deep ≤ depth, shape (draws, m, 3, 3).
+    """
+    first, second = lateral_axes(axis)
+    m = len(tips_mm)
+    motion = draws.common @ model.root.T
+    moved, turned = motion[:, None, :3], motion[:, None, 3:]
+    entries = tips_mm - depths_mm[:, None] * axis
+    bend = draws.bending[:, :m] * (model.budget.bending_rms_at_100mm_mm / math.sqrt(2.0))
+    head = draws.breathing[:, :m, None] * model.budget.breathing_rms_mm * HEAD_GRID
+    # Head-to-foot residual: its part along the axis whole, its part across by the share of the depth.
+    head_along = (head @ axis)[..., None] * axis
+    found = np.empty((len(motion), m, 3, 3))
+    found[:, :, 0] = entries + moved + np.cross(turned, entries - model.pivot_mm) + head_along
+    found[:, :, 1] = axis + np.cross(turned, axis) + (head - head_along) / depths_mm[:, None]
+    found[:, :, 2] = (bend[..., :1] * first + bend[..., 1:] * second) / 100.0**2
+    return found
+
+
+def chords(shafts_mm: FloatArray, depths_mm: FloatArray, exposure_mm: float) -> tuple[FloatArray, FloatArray]:
+    """Return tips and unit chords of the exposures of drawn shafts, shapes (draws, m, 3).
+
+    Args:
+        shafts_mm: See `shafts`.
+        depths_mm: Skin to tip, shape (m,).
+        exposure_mm: Length of the chord.
+    """
+    deep = depths_mm[:, None]
+    tips = shafts_mm[:, :, 0] + deep * (shafts_mm[:, :, 1] + deep * shafts_mm[:, :, 2])
+    axes = shafts_mm[:, :, 1] + (2.0 * deep - exposure_mm) * shafts_mm[:, :, 2]
+    return tips, axes / np.linalg.norm(axes, axis=-1, keepdims=True)
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _hits(
-    touch: Any,
-    low: Any,
-    cell: float,
-    tips: Any,
-    axis: Any,
-    first: Any,
-    second: Any,
-    depths: Any,
-    motion: Any,
-    pivot: Any,
-    bend: Any,
-    breath: Any,
-    hit: Any,
-) -> None:
-    axial = axis[2]
-    for d in range(motion.shape[0]):
-        tx, ty, tz, wx, wy, wz = motion[d]
-        for n in range(tips.shape[0]):
-            back = 0.0
-            while back <= depths[n]:
-                px = tips[n, 0] - back * axis[0]
-                py = tips[n, 1] - back * axis[1]
-                pz = tips[n, 2] - back * axis[2]
-                rx, ry, rz = px - pivot[0], py - pivot[1], pz - pivot[2]
-                deep = depths[n] - back
-                curve = (deep / 100.0) ** 2
-                share = deep / depths[n]
-                b1, b2 = bend[d, n, 0] * curve, bend[d, n, 1] * curve
-                # Head-to-foot residual: its part along the axis whole, its part across by the share.
-                e = breath[d, n]
-                px += tx + wy * rz - wz * ry + b1 * first[0] + b2 * second[0] + e * axial * axis[0] * (1 - share)
-                py += ty + wz * rx - wx * rz + b1 * first[1] + b2 * second[1] + e * axial * axis[1] * (1 - share)
-                pz += tz + wx * ry - wy * rx + b1 * first[2] + b2 * second[2]
-                pz += e * (axial * axis[2] * (1 - share) + share)
-                gap = _at(touch, (px - low[0]) / cell, (py - low[1]) / cell, (pz - low[2]) / cell)
+def _hits(touch: Any, low: Any, cell: float, shafts: Any, depths: Any, hit: Any) -> None:
+    for d in range(shafts.shape[0]):
+        for n in range(shafts.shape[1]):
+            c, deep = shafts[d, n], depths[n]
+            while deep >= 0.0:
+                x = c[0, 0] + deep * (c[1, 0] + deep * c[2, 0])
+                y = c[0, 1] + deep * (c[1, 1] + deep * c[2, 1])
+                z = c[0, 2] + deep * (c[1, 2] + deep * c[2, 2])
+                gap = _at(touch, (x - low[0]) / cell, (y - low[1]) / cell, (z - low[2]) / cell)
                 if gap <= 0.0:
                     hit[d, n] = 1
                     break
-                back += max(SAMPLE_MM, 0.7 * gap)
+                deep -= max(SAMPLE_MM, 0.7 * gap)
 
 
 def hit_probabilities(
     anatomy: Anatomy, model: ErrorModel, tips_mm: FloatArray, axis: FloatArray, depths_mm: FloatArray, draws: Draws
 ) -> tuple[FloatArray, float]:
-    """Return the chance that each shaft's surface touches a forbidden structure, and that any does.
+    """Return the chance that each shaft's surface touches a forbidden structure, and that any does, on the grid.
 
     Args:
         anatomy: Distances.
@@ -163,24 +181,9 @@ def hit_probabilities(
         depths_mm: Skin to tip, shape (m,).
         draws: Standard normal draws.
     """
-    first, second = lateral_axes(axis)
-    m = len(tips_mm)
-    hit = np.zeros((len(draws.common), m), dtype=np.uint8)
-    _hits(
-        anatomy.touch_mm,
-        anatomy.low_mm,
-        anatomy.cell_mm,
-        np.ascontiguousarray(tips_mm),
-        np.ascontiguousarray(axis),
-        first,
-        second,
-        np.ascontiguousarray(depths_mm),
-        draws.common @ model.root.T,
-        model.pivot_mm,
-        draws.bending[:, :m] * (model.budget.bending_rms_at_100mm_mm / math.sqrt(2.0)),
-        draws.breathing[:, :m] * model.budget.breathing_rms_mm,
-        hit,
-    )
+    hit = np.zeros((len(draws.common), len(tips_mm)), dtype=np.uint8)
+    placed = shafts(model, tips_mm, axis, depths_mm, draws)
+    _hits(anatomy.touch_mm, anatomy.low_mm, anatomy.cell_mm, placed, np.ascontiguousarray(depths_mm), hit)
     return hit.mean(axis=0), float((hit.sum(axis=1) > 0).mean())
 
 
@@ -204,15 +207,6 @@ def placed(
         draws: Standard normal draws.
         n: Which draw.
     """
-    first, second = lateral_axes(axis)
-    m = len(tips_mm)
-    motion = model.root @ draws.common[n]
-    bend = draws.bending[n, :m] * (model.budget.bending_rms_at_100mm_mm / math.sqrt(2.0))
-    across = bend[:, :1] * first + bend[:, 1:] * second
-    deep = depths_mm[:, None]
-    head = draws.breathing[n, :m, None] * model.budget.breathing_rms_mm * HEAD_GRID
-    head_across = head - (head @ axis)[:, None] * axis
-    tips = tips_mm + motion[:3] + np.cross(motion[3:], tips_mm - model.pivot_mm) + across * (deep / 100.0) ** 2 + head
-    slope = across * (2.0 * deep - exposure_mm) / 100.0**2 + head_across / deep
-    axes = axis + np.cross(motion[3:], axis) + slope
-    return tips, axes / np.linalg.norm(axes, axis=1, keepdims=True)
+    one = Draws(draws.common[n : n + 1], draws.bending[n : n + 1], draws.breathing[n : n + 1])
+    tips, axes = chords(shafts(model, tips_mm, axis, depths_mm, one), depths_mm, exposure_mm)
+    return tips[0], axes[0]
