@@ -74,10 +74,12 @@ class ArrayChances:
     Args:
         plan: Of the whole.
         needles: Of each needle: every structure that is near it as planned, the likeliest first.
+        touching: Of each needle: that its shaft touches any of them.
     """
 
     plan: Chances
     needles: tuple[tuple[StructureChance, ...], ...]
+    touching: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +150,7 @@ class ArrayRisk:
                 _likeliest_first(distances, near, closer[:, n].mean(axis=0), touching[:, n].mean(axis=0))
                 for n, near in enumerate(distances.near)
             ),
+            touching=tuple(float(c) for c in touching.any(axis=2).mean(axis=0)),
         )
 
     def _covered(

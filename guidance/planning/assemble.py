@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,18 +15,27 @@ from guidance.ablation.pulses import plan_pulses
 from guidance.ablation.treatment import TreatmentResult
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
-from guidance.case.policy import PolicyKind
 from guidance.check import Severity, not_kept
-from guidance.planning import risk
+from guidance.planning.risk import Draws, ErrorModel, draw, entry_p95_mm, tip_p95_mm
+from guidance.planning.alternatives import on_front
 from guidance.planning.anatomy import Anatomy
+from guidance.planning.array_chances import ArrayChances, ArrayRisk, PlannedArray
 from guidance.planning.electrodes import crossed_mm, skin_entry_mm, unlabelled_mm
 from guidance.planning.infeasible import Tally, target_diameter_mm
-from guidance.planning.plan import Alternative, Clearance, Plan, PlannedElectrode, PlannedPair, PlanStatus, PulseTrain
-from guidance.planning.reach import Reach
+from guidance.planning.finalist import Finalist
+from guidance.planning.plan import (
+    Alternative,
+    Clearance,
+    Plan,
+    PlannedElectrode,
+    PlannedPair,
+    PlanStatus,
+    PulseTrain,
+    SearchProof,
+)
 from guidance.planning.scoring import Scored, Scorer, SolvedArray
 from guidance.planning.shaft_clearances import NOTHING_NEAR, REACH_MM, ShaftClearances
 from guidance.planning.skin import skin_angle_deg
-from guidance.planning.wishes import Wishes
 from guidance.protocol import Protocol
 from guidance.protocol_checks import plan_checks
 from guidance.scene import BipolarNeedle, SuiteDescription
@@ -34,7 +44,7 @@ from kinematics.errors import InvalidInputError
 from kinematics.progress import Progress
 from registration.registration import Registration
 
-FINAL_DRAWS, FINAL_COVER_DRAWS = 20000, 240
+FINAL_DRAWS = 8000
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +56,10 @@ class Assembly:
     suite: SuiteDescription
     protocol: Protocol
     anatomy: Anatomy
-    model: risk.ErrorModel
+    model: ErrorModel
     scorer: Scorer
     clearances: ShaftClearances
-    wishes: Wishes
+    risk: ArrayRisk
     tally: Tally
 
     @cached_property
@@ -131,8 +141,8 @@ class Assembly:
                     exposure_clearances=self.clearances.of_exposure(tip, out, treated, device.radius_mm),
                     crossed=crossed_mm(self.case, tip, out, depth),
                     hit_probability=1.0,
-                    tre_p95_mm=risk.tip_p95_mm(self.model, tip_grid, axis, depth),
-                    entry_p95_mm=risk.entry_p95_mm(self.model, tip_grid - depth * axis),
+                    tre_p95_mm=tip_p95_mm(self.model, tip_grid, axis, depth),
+                    entry_p95_mm=entry_p95_mm(self.model, tip_grid - depth * axis),
                     skin_angle_deg=skin_angle_deg(self.case, tip + depth * out, out),
                 )
             )
@@ -153,27 +163,39 @@ class Assembly:
             progress=lambda _stage, fraction: tell("plan: field", 0.8 + 0.15 * fraction),
         )
 
+    def chances(self, scored: Scored, draws: Draws, solved: SolvedArray | None = None) -> ArrayChances:
+        """Return every chance of an array (`solved` as in `Scorer.coverage`)."""
+        array = PlannedArray(
+            scored.tips_mm,
+            scored.axis,
+            scored.depths_mm,
+            scored.schedule,
+            () if isinstance(self.suite.device, BipolarNeedle) else tuple(self.scorer.pulsed(scored)),
+        )
+        return self.risk.chances(array, draws, solved)
+
     def plan(
         self,
-        scored: Scored,
-        electrodes: tuple[PlannedElectrode, ...],
-        reach: Reach,
+        finalist: Finalist,
         treatment: Treatment[TreatmentResult],
-        alternatives: list[Scored],
+        alternatives: tuple[Alternative, ...],
+        proof: SearchProof | None,
     ) -> Plan:
         """Return the plan value of an array that passed everything, checked by the protocol; what warns is a reason.
 
-        Its risk and coverage come from the final draws.
+        Its chances come from the final draws, its tolerances and coverage from the solved field.
         """
-        covers = risk.draw(FINAL_COVER_DRAWS, 4)
-        _, any_hit = self._touching(scored)
-        result = treatment.solution
+        scored, electrodes, result = finalist.scored, finalist.electrodes, treatment.solution
         if result is None:
             raise InvalidInputError("a plan needs a solved field", value=treatment.pulse_plan.reasons)
+        chances = self.chances(scored, draw(FINAL_DRAWS, 3), self._solved(scored, treatment))
         plan = Plan(
             status=PlanStatus.OK,
             reasons=(),
-            electrodes=electrodes,
+            electrodes=tuple(
+                e.model_copy(update={"hit_probability": chances.touching[n], "chances": chances.needles[n]})
+                for n, e in enumerate(electrodes)
+            ),
             device=self.suite.device,
             pairs=tuple(
                 PlannedPair(
@@ -194,18 +216,15 @@ class Assembly:
                 pulses=self.protocol.pulses,
             ),
             pulse_plan=treatment.pulse_plan,
-            coverage=result.coverage.model_copy(
-                update={
-                    "probability": self.scorer.coverage_probability(
-                        scored, self.model, covers, self._solved(scored, treatment)
-                    )
-                }
-            ),
+            coverage=result.coverage.model_copy(update={"probability": chances.plan.coverage}),
             lesion=lesion_figures(self.case, self.scorer.grid, result, self.protocol),
-            order=reach.order,
-            insertions=reach.insertions,
-            alternatives=tuple(self._alternative(s) for s in alternatives),
-            hit_probability=any_hit,
+            order=finalist.reach.order,
+            insertions=finalist.reach.insertions,
+            alternatives=alternatives,
+            hit_probability=chances.plan.touching,
+            chances=chances.plan,
+            weights=self.scorer.weights,
+            proof=proof,
             search=self.tally.counts,
             case_sha256=self.case.description.sha256(),
             registration_sha256=self.registration.sha256(),
@@ -232,12 +251,6 @@ class Assembly:
             self.scorer.target.limits_like(lines, fired, treatment.strongest.peak, self.protocol.threshold_v_per_cm),
         )
 
-    def _touching(self, scored: Scored) -> tuple[FloatArray, float]:
-        """Return the chance that each shaft touches something forbidden, and that any does, from the final draws."""
-        draws = risk.draw(FINAL_DRAWS, 3)
-        axis = scored.axis
-        return risk.hit_probabilities(self.anatomy, self.model, scored.tips_mm, axis, scored.depths_mm, draws)
-
     def _spacings_mm(self, scored: Scored) -> list[float]:
         """Return the spacing of each pulsed pair."""
         device, lateral = self.suite.device, scored.candidate.lateral_mm
@@ -245,16 +258,34 @@ class Assembly:
             return [device.pitch_mm]
         return [float(np.linalg.norm(lateral[a] - lateral[b])) for a, b in self.scorer.pulsed(scored)]
 
-    def _alternative(self, s: Scored) -> Alternative:
-        forbidden = [p.clearance_mm for p in self.case.description.policy.values() if p.kind is PolicyKind.FORBIDDEN]
-        least = min(forbidden, default=0.0)
-        return Alternative(
-            electrodes=len(s.tips_mm),
-            spacing_mm=float(np.mean(self._spacings_mm(s))),
-            axis_ct=self.anatomy.T_ct_grid.directions(s.candidate.axis),
-            least_clearance_mm=s.least_excess_mm + least,
-            tumour_percent=s.tumour_percent,
-            with_margin_percent=s.margin_percent,
-            plan_hit_probability=s.hit_probability,
-            score=s.score,
+    def alternatives(
+        self, finalists: Sequence[Finalist], chosen: Finalist, why_not: dict[int, str]
+    ) -> tuple[Alternative, ...]:
+        """Return all finalists as alternatives, best first.
+
+        Args:
+            finalists: Best first.
+            chosen: The plan's own.
+            why_not: Why one that scores better was not taken, by its number.
+        """
+        front = on_front([f.scored.terms for f in finalists])
+        return tuple(
+            Alternative(
+                id=f"A{n + 1}",
+                electrodes=len(f.electrodes),
+                spacing_mm=float(np.mean(self._spacings_mm(f.scored))),
+                axis_ct=self.anatomy.T_ct_grid.directions(f.scored.axis),
+                entries_ct_mm=np.array([e.entry_ct_mm for e in f.electrodes]),
+                tips_ct_mm=np.array([e.tip_ct_mm for e in f.electrodes]),
+                least_clearance_mm=min(e.clearance.mm for e in f.electrodes),
+                tumour_percent=f.scored.tumour_percent,
+                with_margin_percent=f.scored.margin_percent,
+                plan_hit_probability=f.scored.hit_probability,
+                terms=f.scored.terms,
+                score=f.scored.score,
+                on_front=front[n],
+                chosen=f is chosen,
+                why_not=why_not.get(n, ""),
+            )
+            for n, f in enumerate(finalists)
         )

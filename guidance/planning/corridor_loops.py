@@ -23,6 +23,8 @@ WISH_MM = 3.0
 """Clearance beyond what is asked that is as good as any."""
 SAFE_SIGMAS = 4.0
 """Farther than this from touching is as good as any: 3 in 100,000."""
+EXPOSED_TIMES = 3.0
+"""An exposure in what may be crossed costs so much more than a shaft: the field stands in it."""
 NODE_OFF = 0.9
 """Of a cell: a point is never farther from its nearest node."""
 EXCESS, TOUCH, EXPOSED, PRICE = range(4)
@@ -159,12 +161,14 @@ def trace(
     tip: Any,
     out: Any,
     depth: float,
+    treated: float,
     until: float,
     spread: Any,
 ) -> tuple[float, float, float]:
     """Return least excess [mm], least distance in standard deviations and price of one open path.
 
-    Only of the first `until` mm back from the tip: deeper tips of one line share the rest.
+    Only of the first `until` mm back from the tip: deeper tips of one line share the rest. Where an exposure passes,
+    the first `treated` mm, what is crossed costs more.
     """
     least, sigmas, paid = WISH_MM, SAFE_SIGMAS, 0.0
     back = 0.0
@@ -198,7 +202,7 @@ def trace(
         if back >= until:
             return least, sigmas, paid
         step = min(step, until - back)
-        paid += nodes[i, j, k, PRICE] * step
+        paid += nodes[i, j, k, PRICE] * step * (EXPOSED_TIMES if back < treated else 1.0)
         back += step
 
 
@@ -362,13 +366,13 @@ def judge_lines(
                     if not traced:
                         for a in range(3):
                             tip[a] = entry[a] - way * out[a]
-                        clear, sigmas, paid = trace(nodes, low, cell, tip, out, way, way, spread)
+                        clear, sigmas, paid = trace(nodes, low, cell, tip, out, way, treated[d, 0], way, spread)
                         traced = True
                         for a in range(3):
                             tip[a] = entry[a] - depth * out[a]
                     e, s, c = clear, sigmas, paid
                     if deeper > 0.0:
-                        e, s, c = trace(nodes, low, cell, tip, out, depth, deeper, spread)
+                        e, s, c = trace(nodes, low, cell, tip, out, depth, treated[d, p], deeper, spread)
                         e, s, c = min(e, clear), min(s, sigmas), c + paid
                     found[0][d, n, p] = e
                     found[1][d, n, p] = s

@@ -10,8 +10,8 @@ from guidance.planning import risk
 from guidance.planning.alternatives import differ
 from guidance.planning.array_search import FoundArray
 from guidance.planning.assemble import Assembly
+from guidance.planning.finalist import Finalist
 from guidance.planning.infeasible import Tally
-from guidance.planning.plan import PlannedElectrode
 from guidance.planning.reach import ArmReach, Reach
 from guidance.planning.scoring import Scored
 from guidance.protocol import Protocol
@@ -23,24 +23,9 @@ CHECKED_MAX = 3000
 """Arrays looked at, best first, at most; what is left out is said."""
 FIELD_SLACK = (1.0, 3.0)
 """An array goes on where the estimate misses the asked percentages of tumour and margin by no more than this."""
-HIT_DRAWS = 3000
+HIT_DRAWS, FEW_DRAWS = 3000, 400
 AT_EASE_RAD = math.radians(30.0)
 """Joints this far from their limits are at ease."""
-
-
-@dataclass(frozen=True, eq=False)
-class Finalist:
-    """An array that keeps every hard limit but the field's.
-
-    Args:
-        scored: Refined, with every term.
-        electrodes: Exact.
-        reach: Order and paths of the arm.
-    """
-
-    scored: Scored
-    electrodes: tuple[PlannedElectrode, ...]
-    reach: Reach
 
 
 @dataclass(eq=False)
@@ -64,7 +49,7 @@ class Finals:
     _open: set[tuple[int, int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._hits = risk.draw(HIT_DRAWS, 1)
+        self._hits, self._few = risk.draw(HIT_DRAWS, 1), risk.draw(FEW_DRAWS, 2)
 
     def starts(self, ranking: Iterable[FoundArray], tell: Progress) -> list[tuple[FoundArray, Finalist]]:
         """Return the best arrays of a ranking that keep every hard limit and are different choices, best first."""
@@ -146,7 +131,7 @@ class Finals:
             update={
                 "touching": scored.hit_probability / self.protocol.hit_probability_max,
                 "overtreatment": scorer.overtreatment(scored),
-                "robustness": 1.0 - self.assembly.verdict_chance(scored),
+                "robustness": 1.0 - self.assembly.chances(scored, self._few).plan.verdict,
                 "arm": min(max(1.0 - ease, 0.0), 1.0),
             }
         )

@@ -10,15 +10,18 @@ import numpy as np
 
 from guidance.ablation.grid import TreatmentGrid
 from guidance.case.case import Case
+from guidance.case.extent import labelled_span
 from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy, build_anatomy, with_closed
+from guidance.planning.array_chances import ArrayRisk
 from guidance.planning.array_search import ArraySearch, Ranking, Target, Ways
 from guidance.planning.arrays import Candidate
 from guidance.planning.assemble import Assembly
 from guidance.planning.corridors import CorridorLimits, Corridors, labelled_box, trace_corridors
 from guidance.planning.directions import lateral_axes
 from guidance.planning.family import Family, family_of, single_needle
-from guidance.planning.finalists import Finalist, Finals
+from guidance.planning.finalist import Finalist
+from guidance.planning.finalists import Finals
 from guidance.planning.infeasible import Tally
 from guidance.planning.lesion_columns import lesion_columns
 from guidance.planning.plan import SearchProof
@@ -98,13 +101,14 @@ class Planner:
         progress("plan: anatomy", 0.0)
         device = suite.device
         # What one apnoea has no time for would be refused before it moves.
-        self.limit_mm = min(device.usable_length_mm - HUB_ABOVE_SKIN_MM, deepest_mm(suite) - DEPTH_ROOM_MM)
+        self.device_limit_mm = device.usable_length_mm - HUB_ABOVE_SKIN_MM
+        self.limit_mm = min(self.device_limit_mm, deepest_mm(suite) - DEPTH_ROOM_MM)
         self.anatomy = build_anatomy(case, device.radius_mm, self.limit_mm)
         self.model = risk.error_model(registration, self.anatomy)
         self.grid = TreatmentGrid.around_target(case)
         self.single = isinstance(device, BipolarNeedle)
         self.exposures_mm = () if self.single else allowed_exposures_mm(device.exposures_mm, protocol)
-        self.clearances = ShaftClearances(case)
+        self.clearances, self.span = ShaftClearances(case), labelled_span(case)
         self.arm = ArmReach(case, registration.T_robot_ct, suite)
         progress("plan: anatomy", 0.15)
 
@@ -141,7 +145,9 @@ class Planner:
             self.model,
             scorer,
             self.clearances,
-            wishes,
+            ArrayRisk(
+                self.case, anatomy.T_ct_grid, self.model, self.suite.device, self.protocol, scorer.target, self.span
+            ),
             tally,
         )
         finals = Finals(assembly, self.arm if within_reach else None, self.protocol, tally)
