@@ -14,19 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from guidance.case.case import Case
 from guidance.planning.anatomy import Anatomy
-from guidance.planning.corridors import skin_distance
 from guidance.planning.directions import lateral_axes
-from guidance.planning.forbidden_boxes import Boxes, forbidden_boxes, too_close
+from guidance.planning.forbidden_boxes import Boxes, forbidden_boxes
 from guidance.planning.plan import PlannedElectrode
+from guidance.planning.straying import Needle, Rule, first_break, planned_depth, strayed
 from guidance.planning.tolerance_map import ToleranceMap, ToleranceRay
 from guidance.protocol import Protocol
 from guidance.protocol_rules import Code
@@ -40,9 +37,6 @@ REACH_MM, REACH_DEG = 6.0, 6.0
 STEP, FINE = 0.25, 0.05
 """Of the march and of the bracket: mm of shift, degrees of tilt."""
 COVERAGE_STEP, COVERAGE_FINE = 3.0, 0.1
-SKIN_STEP_MM = 0.25
-BEYOND_MM = 20.0
-"""Skin is looked for this much beyond the deepest path, so that what is too deep is told from what has no skin."""
 SKIN_RULE, DEPTH_RULE = "entry within the skin in view", "depth"
 
 Coverage = Callable[[FloatArray, FloatArray], tuple[float, float]]
@@ -50,46 +44,13 @@ Coverage = Callable[[FloatArray, FloatArray], tuple[float, float]]
 tumour + margin that such an array covers."""
 
 
-class _Rule(IntEnum):
-    """What breaks; 0 is nothing."""
-
-    KEPT = 0
-    SKIN = 1
-    DEPTH = 2
-    CLEARANCE = 3
-    SPACING_LEAST = 4
-    SPACING_MOST = 5
-    SPACING_ERROR = 6
-    ANGLE = 7
-    DEPTH_MISMATCH = 8
-    OFF_PLAN = 9
-
-
 _PAIR_CODES = {
-    _Rule.SPACING_LEAST: Code.SPACING_MIN,
-    _Rule.SPACING_MOST: Code.SPACING_MAX,
-    _Rule.SPACING_ERROR: Code.SPACING_ERROR_MAX,
-    _Rule.ANGLE: Code.ANGLE_MAX,
-    _Rule.DEPTH_MISMATCH: Code.DEPTH_MISMATCH_MAX,
+    Rule.SPACING_LEAST: Code.SPACING_MIN,
+    Rule.SPACING_MOST: Code.SPACING_MAX,
+    Rule.SPACING_ERROR: Code.SPACING_ERROR_MAX,
+    Rule.ANGLE: Code.ANGLE_MAX,
+    Rule.DEPTH_MISMATCH: Code.DEPTH_MISMATCH_MAX,
 }
-
-
-class _Needle(NamedTuple):
-    """One needle as planned, its partners of pulsed pairs and its limits; frame `grid`, mm and rad."""
-
-    tip: FloatArray
-    out: FloatArray
-    depth: float
-    exposure: float
-    tips: FloatArray
-    outs: FloatArray
-    middles: FloatArray
-    spacing: FloatArray
-    limits: FloatArray
-    """Least spacing, most, error of it, angle, depth mismatch, lateral error, depth of the path."""
-    inside: NDArray[np.uint8]
-    low: FloatArray
-    cell: float
 
 
 def tolerance_maps(
@@ -148,14 +109,14 @@ def tolerance_maps(
         covered = None if coverage is None else _Covered(coverage, protocol, n, tips, -outs)
 
         def words(rule: int, which: int, names: list[tuple[str, str]] = names, own: str = e.id) -> str:
-            return _words(_Rule(rule), which, names, own, wall)
+            return _words(Rule(rule), which, names, own, wall)
 
         maps.append(_map(needle, near, covered, words, anatomy))
     return tuple(maps)
 
 
 def _limits(protocol: Protocol, depth_limit_mm: float, *, alone: bool) -> FloatArray:
-    """Return the limits of `_Needle`."""
+    """Return the limits of `Needle`."""
     return np.array(
         [
             protocol.spacing_min_mm,
@@ -178,13 +139,13 @@ def _needle(
     exposures: FloatArray,
     limits: FloatArray,
     anatomy: Anatomy,
-) -> _Needle:
+) -> Needle:
     middles = tips + 0.5 * exposures[:, None] * outs
     mean = outs[n] + outs[others]
     mean = mean / np.linalg.norm(mean, axis=1)[:, None]
     gap = middles[others] - middles[n]
     spacing = np.linalg.norm(gap - np.einsum("ij,ij->i", gap, mean)[:, None] * mean, axis=1)
-    return _Needle(
+    return Needle(
         tips[n],
         outs[n],
         float(depths[n]),
@@ -223,18 +184,18 @@ class _Covered:
 
 
 def _map(
-    needle: _Needle, boxes: Boxes, covered: _Covered | None, words: Callable[[int, int], str], anatomy: Anatomy
+    needle: Needle, boxes: Boxes, covered: _Covered | None, words: Callable[[int, int], str], anatomy: Anatomy
 ) -> ToleranceMap:
     """Return the map of one needle."""
     first, second = lateral_axes(-needle.out)
-    planned = _planned_depth(needle)
+    planned = planned_depth(needle)
     spare = math.inf if covered is None else covered.spare(needle.tip, -needle.out)[0]
     rays = []
     for azimuth in np.arange(AZIMUTHS) * (2.0 * math.pi / AZIMUTHS):
         along = math.cos(azimuth) * first + math.sin(azimuth) * second
         found = []
         for tilts, reach, unit in ((False, REACH_MM, 1.0), (True, REACH_DEG, rad_from_deg(1.0))):
-            kept, rule, which = _first_break(needle, boxes, along, tilts, planned, reach, unit, STEP, FINE)
+            kept, rule, which = first_break(needle, boxes, along, tilts, planned, reach, unit, STEP, FINE)
             said = words(rule, which) if rule else ""
             if covered is not None:
                 kept, said = _first_short(covered, needle, along, tilts, unit, spare, kept, said)
@@ -260,7 +221,7 @@ def _map(
 
 def _first_short(
     covered: _Covered,
-    needle: _Needle,
+    needle: Needle,
     along: FloatArray,
     tilts: bool,
     unit: float,
@@ -274,7 +235,7 @@ def _first_short(
     """
 
     def at(amount: float) -> tuple[float, str]:
-        tip, out = _strayed(needle.tip, needle.out, along, tilts, amount * unit)
+        tip, out = strayed(needle.tip, needle.out, along, tilts, amount * unit)
         return covered.spare(tip, -out)
 
     kept, above = 0.0, spare
@@ -305,105 +266,14 @@ def _first_short(
     return kept, name
 
 
-def _words(rule: _Rule, which: int, pairs: list[tuple[str, str]], own: str, walls: dict[int, str]) -> str:
+def _words(rule: Rule, which: int, pairs: list[tuple[str, str]], own: str, walls: dict[int, str]) -> str:
     """Return the rule in words; those of a pair are the catalogue's."""
-    if rule is _Rule.SKIN:
+    if rule is Rule.SKIN:
         return SKIN_RULE
-    if rule is _Rule.DEPTH:
+    if rule is Rule.DEPTH:
         return DEPTH_RULE
-    if rule is _Rule.CLEARANCE:
+    if rule is Rule.CLEARANCE:
         return f"clearance to {walls[which]}"
-    if rule is _Rule.OFF_PLAN:
+    if rule is Rule.OFF_PLAN:
         return Code.NEEDLE_LATERAL_ERROR_MAX.value.words.format(own)
     return _PAIR_CODES[rule].value.words.format("–".join(pairs[which]))
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _strayed(
-    tip: FloatArray, out: FloatArray, along: FloatArray, tilts: bool, amount: float
-) -> tuple[FloatArray, FloatArray]:
-    """Return tip and outward direction of a needle that is shifted [mm], or tilted about its tip [rad]."""
-    if tilts:
-        return tip, math.cos(amount) * out + math.sin(amount) * along
-    return tip + amount * along, out
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _planned_depth(needle: _Needle) -> float:
-    """Return the depth of the needle as planned on the grid; negative where the grid has no skin."""
-    limit = needle.limits[6] + BEYOND_MM
-    return skin_distance(  # type: ignore[no-any-return]
-        needle.inside, needle.low, needle.cell, needle.tip, needle.out, limit, SKIN_STEP_MM
-    )
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _broken(
-    needle: _Needle, boxes: Boxes, tip: FloatArray, out: FloatArray, across: float, planned: float
-) -> tuple[int, int]:
-    """Return the first rule that a needle which stands there breaks, and which structure or pair it is of."""
-    least, most, error, turn, mismatch, off_plan, deepest = needle.limits
-    depth = skin_distance(needle.inside, needle.low, needle.cell, tip, out, deepest + BEYOND_MM, SKIN_STEP_MM)
-    if depth < -1.5 or planned < 0.0:
-        return 1, 0
-    # The grid's depth is off by its own error, which is the same beside the needle.
-    depth += needle.depth - planned
-    if depth < 0.0 or depth > deepest:
-        return 2, 0
-    label = too_close(boxes, tip, out, depth)
-    if label > 0:
-        return 3, label
-    if across > off_plan:
-        return 9, 0
-    middle = tip + 0.5 * needle.exposure * out
-    for n in range(needle.tips.shape[0]):
-        mean = out + needle.outs[n]
-        mean = mean / math.sqrt(mean[0] ** 2 + mean[1] ** 2 + mean[2] ** 2)
-        gap = needle.middles[n] - middle
-        along = gap[0] * mean[0] + gap[1] * mean[1] + gap[2] * mean[2]
-        spacing = math.sqrt(max(gap[0] ** 2 + gap[1] ** 2 + gap[2] ** 2 - along * along, 0.0))
-        if spacing < least:
-            return 4, n
-        if spacing > most:
-            return 5, n
-        if abs(spacing - needle.spacing[n]) > error:
-            return 6, n
-        chord = out - needle.outs[n]
-        if 2.0 * math.asin(min(0.5 * math.sqrt(chord[0] ** 2 + chord[1] ** 2 + chord[2] ** 2), 1.0)) > turn:
-            return 7, n
-        gap = needle.tips[n] - tip
-        if abs(gap[0] * mean[0] + gap[1] * mean[1] + gap[2] * mean[2]) > mismatch:
-            return 8, n
-    return 0, 0
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _first_break(
-    needle: _Needle,
-    boxes: Boxes,
-    along: FloatArray,
-    tilts: bool,
-    planned: float,
-    reach: float,
-    unit: float,
-    step: float,
-    fine: float,
-) -> tuple[float, int, int]:
-    """Return how far every rule is kept, the rule that breaks first, and of what; the reach where none does."""
-    kept, far, rule, which = 0.0, 0.0, 0, 0
-    for n in range(math.ceil(reach / step) + 1):
-        far = min(n * step, reach)
-        tip, out = _strayed(needle.tip, needle.out, along, tilts, far * unit)
-        rule, which = _broken(needle, boxes, tip, out, 0.0 if tilts else far, planned)
-        if rule != 0:
-            break
-        kept = far
-    while rule != 0 and far - kept > fine:
-        middle = 0.5 * (kept + far)
-        tip, out = _strayed(needle.tip, needle.out, along, tilts, middle * unit)
-        code, what = _broken(needle, boxes, tip, out, 0.0 if tilts else middle, planned)
-        if code == 0:
-            kept = middle
-        else:
-            far, rule, which = middle, code, what
-    return kept, rule, which
