@@ -37,9 +37,9 @@ def _protocol(inputs: ReportInputs) -> Protocol:
 
 
 def pareto_picture(inputs: ReportInputs) -> Picture | None:
-    """Return coverage of tumour + margin against the chance to touch; None without named alternatives."""
+    """Return coverage of tumour + margin against the chance to touch; None without two named alternatives."""
     ranked = _ranked(inputs)
-    if ranked is None:
+    if ranked is None or len(ranked[1]) < 2:
         return None
     _, found = ranked
     protocol = _protocol(inputs)
@@ -97,7 +97,7 @@ def _limits(axes: Axes, least_percent: float, covered: FloatArray, risk: FloatAr
     if low - least_percent < 6.0:
         axes.axhline(least_percent, color=MARGIN, lw=0.9, ls=":", zorder=1)
         low = min(low, least_percent)
-    room = 0.14 * max(high - low, 1.0)
+    room = max(0.14 * (high - low), 0.5)
     axes.set_ylim(low - room, high + room)
     widest = float(risk.max())
     if most_risk < 2.0 * widest:
@@ -154,7 +154,7 @@ def coverage_bars_picture(inputs: ReportInputs) -> Picture | None:
     for limit, colour in asked:
         axes.axhline(limit, color=colour, lw=1.1, ls="--", zorder=3)
     axes.set_yticks(np.arange(low, 100.1, 5.0 if low >= 60.0 else 10.0 if low > 0.0 else 20.0))
-    axes.set_xlim(-0.6, len(found) - 0.4)
+    axes.set_xlim(-0.6, max(len(found), 4) - 0.4)
     axes.set_ylim(low, 100.0 + 0.05 * (100.0 - low))
     axes.set_xticks(range(len(found)), [f"{a.id}\nchosen" if a.chosen else a.id for a in found], color=INK)
     axes.tick_params(axis="x", length=0)

@@ -22,7 +22,7 @@ from guidance.report.planes import Plane, orientation, plane_across
 from guidance.report.slices import Picture
 from kinematics.arrays import FloatArray
 
-PANEL_IN = (3.5, 2.15)
+PANEL_IN, COLUMNS = (3.5, 2.15), 2
 KINDS = (
     ("clearance", "#e8a07c", ("clearance to ",)),
     ("coverage", "#7ea3c4", ("coverage of ",)),
@@ -44,12 +44,11 @@ def tolerance_picture(inputs: ReportInputs) -> Picture | None:
     if plan is None or not mapped:
         return None
     look = looks(tuple(e.id for e in plan.electrodes))
-    columns = min(2, len(mapped))
-    rows = math.ceil(len(mapped) / columns)
-    figure = new_figure(PANEL_IN[0] * columns, PANEL_IN[1] * rows)
+    rows = math.ceil(len(mapped) / COLUMNS)
+    figure = new_figure(PANEL_IN[0] * COLUMNS, PANEL_IN[1] * rows)
     for n, (electrode, tolerance) in enumerate(mapped):
-        left, low = (n % columns) / columns, 1.0 - (n // columns + 1) / rows
-        _panel(figure, (left, low, 1.0 / columns, 1.0 / rows), electrode, tolerance, look[electrode.id])
+        left, low = (n % COLUMNS) / COLUMNS, 1.0 - (n // COLUMNS + 1) / rows
+        _panel(figure, (left, low, 1.0 / COLUMNS, 1.0 / rows), electrode, tolerance, look[electrode.id])
     reach = mapped[0][1]
     return Picture(
         "How far each needle may stray before a rule breaks",
@@ -212,4 +211,4 @@ def _ink(rule: str) -> str:
 
 
 def _reached(value: float, reach: float) -> str:
-    return f"over {reach:g}" if value >= reach else f"{value:.1f}"
+    return f"> {reach:g}" if value >= reach else f"{value:.1f}"

@@ -38,6 +38,8 @@ def test_pictures_are_there_for_named_alternatives_alone(weighed_run: ReportInpu
     older = tuple(a.model_copy(update={"id": "", "terms": None}) for a in plan.alternatives)
     for make in pictures:
         assert make(replace(weighed_run, plan=plan.model_copy(update={"alternatives": older}))) is None
+    alone = replace(weighed_run, plan=plan.model_copy(update={"alternatives": plan.alternatives[:1]}))
+    assert pareto_picture(alone) is None and coverage_bars_picture(alone) is not None
     unweighed = replace(weighed_run, plan=plan.model_copy(update={"weights": None}))
     assert terms_picture(unweighed) is None and pareto_picture(unweighed) is not None
 
