@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.patches import Circle, Rectangle
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from guidance.case.case import Case
 from guidance.case.policy import PolicyKind
-from guidance.planning.plan import Plan
+from guidance.planning.plan import Alternative, Plan
 from guidance.report.appearance import INK, MUTED, STRAY, TARGET_ON_PAPER, looks, new_figure, plain, png
 from guidance.report.inputs import ReportInputs
 from guidance.report.planes import Plane, orientation, plane_across, sample_labels
@@ -27,8 +28,14 @@ STEP_MM = 1.0
 BANDS_MM = (-0.01, 0.01, 2.0, 5.0, 1000.0)
 BAND_COLOURS = ("#59636e", "#e8a07c", "#f6e3b4", "#ffffff")
 BAND_NAMES = ("structure", "0–2 mm", "2–5 mm", "over 5 mm")
+HALO: list[AbstractPathEffect] = [withStroke(linewidth=2.0, foreground="white")]
 LEAST_NAMED_PIXELS = 60
 MOST_NAMED = 9
+EDGE_MM = 0.965 * HALF_MM
+"""Where the letters of the patient's sides stand, from the middle."""
+SCALE_BAR_MM = (-0.94 * HALF_MM, 0.90 * HALF_MM)
+"""Its left end on the screen."""
+SAME_DIRECTION_RAD = math.radians(1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +92,8 @@ def beams_eye_picture(inputs: ReportInputs) -> Picture | None:
     figure = new_figure(5.3, 4.3)
     axes = figure.add_axes((0.01, 0.015, 4.17 / 5.3, 0.97))
     _bands(axes, shadow)
-    _names(axes, inputs.case, shadow)
+    _names(axes, inputs.case, shadow, _written_mm(plan, shadow.plane))
+    _alternatives(axes, plan, shadow.plane)
     _array(axes, inputs, plan, shadow.plane)
     _frame(axes, shadow.plane)
     side = figure.add_axes((0.82, 0.50, 0.17, 0.42))
@@ -99,7 +107,8 @@ def beams_eye_picture(inputs: ReportInputs) -> Picture | None:
         "Beam's-eye view, from the skin along the array",
         "Forbidden structures between skin and tips, projected along the array's mean axis, and the clearance that a "
         "shaft parallel to it has from its surface. Open marks: planned, with the circle that holds the tip with "
-        "95 % probability; filled: measured at the tip. Lines join the pulsed pairs.",
+        "95 % probability; filled: measured at the tip. Lines join the pulsed pairs."
+        + (" Crosses: needles of alternatives from the same direction." if beside(plan) else ""),
         png(figure),
     )
 
@@ -124,25 +133,46 @@ def _bands(axes: Axes, shadow: Shadow) -> None:
         axes.contour(across, down, smooth, levels=[0.5], colors=[TARGET_ON_PAPER], linewidths=1.8)
 
 
-def _names(axes: Axes, case: Case, shadow: Shadow) -> None:
+def _written_mm(plan: Plan, plane: Plane) -> FloatArray:
+    """Return where the array's own marks and figures stand on the screen [mm], shape (n, 2)."""
+    tips = {e.id: plane.screen_mm(e.tip_ct_mm)[:2] for e in plan.electrodes}
+    names = [tips[e.id] - (0.0, max(e.tre_p95_mm, 1.6) + 1.8) for e in plan.electrodes]
+    between = [0.5 * (tips[p.a] + tips[p.b]) for p in plan.pairs if p.a in tips and p.b in tips]
+    return np.array([*tips.values(), *names, *between])
+
+
+def _names(axes: Axes, case: Case, shadow: Shadow, written_mm: FloatArray) -> None:
+    """Write the names of the larger structures on them, clear of each other and of the array's own marks."""
     names = {s.label: s.name for s in case.description.structures}
     counts = np.bincount(shadow.structure.ravel())
     counts[0] = 0
     across, down = shadow.plane.axes_mm()
+    taken = [(float(x), float(y), 2.2, 1.8) for x, y in written_mm]
+    taken += [(x * EDGE_MM, y * EDGE_MM, 2.5, 2.0) for x, y in ((0, -1), (0, 1), (-1, 0), (1, 0))]
+    taken.append((SCALE_BAR_MM[0] + 5.0, SCALE_BAR_MM[1] - 1.0, 6.0, 2.0))
     for label in np.argsort(-counts, kind="stable")[:MOST_NAMED]:
         if counts[label] < LEAST_NAMED_PIXELS:
             continue
         # At the point deepest inside the visible part, so that the name stands on its structure.
         mask = np.pad(shadow.structure == label, 1)
         depth = ndimage.distance_transform_edt(mask)[1:-1, 1:-1]
-        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
         name = plain(names.get(int(label), str(label))).replace(" and ", " and\n")
+        lines = name.split("\n")
+        wide, high = 0.55 * max(len(line) for line in lines), 1.1 * len(lines)
         # Letters are about 1.05 mm wide: the name stays inside the frame.
-        room = HALF_MM - 0.55 * max(len(line) for line in name.split("\n")) - 1.0
-        x = float(np.clip(across[column], -room, room))
+        room = HALF_MM - wide - 1.0
+        seen = np.clip(across, -room, room)
+        for x, y, half_wide, half_high in taken:
+            near = np.abs(down - y)[:, None] < high + half_high
+            depth[near & (np.abs(seen - x)[None, :] < wide + half_wide)] = 0.0
+        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+        if depth[row, column] == 0.0:
+            continue
+        x, y = float(seen[column]), float(down[row])
+        taken.append((x, y, wide, high))
         axes.text(
             x,
-            float(down[row]),
+            y,
             name,
             fontsize=6,
             color="white",
@@ -150,6 +180,25 @@ def _names(axes: Axes, case: Case, shadow: Shadow) -> None:
             va="center",
             path_effects=[withStroke(linewidth=1.6, foreground="#3c444d")],
         )
+
+
+def beside(plan: Plan) -> tuple[Alternative, ...]:
+    """Return the alternatives with needles along the plan's own direction: the only ones that this view can show."""
+    axis = array_axis(plan)
+    return tuple(
+        a
+        for a in plan.alternatives
+        if not a.chosen and a.tips_ct_mm is not None and float(a.axis_ct @ axis) > math.cos(SAME_DIRECTION_RAD)
+    )
+
+
+def _alternatives(axes: Axes, plan: Plan, plane: Plane) -> None:
+    """Mark where the needles of alternatives of the same direction would stand."""
+    for a in beside(plan):
+        at = plane.screen_mm(a.tips_ct_mm)
+        axes.plot(at[:, 0], at[:, 1], "x", ms=4.5, mew=1.1, color=INK, path_effects=HALO, zorder=5)
+        for x, y, _ in at:
+            axes.text(x + 0.9, y + 0.4, a.id, fontsize=5.5, color=INK, va="top", path_effects=HALO, zorder=5)
 
 
 def _array(axes: Axes, inputs: ReportInputs, plan: Plan, plane: Plane) -> None:
@@ -200,18 +249,17 @@ def _frame(axes: Axes, plane: Plane) -> None:
     for spine in axes.spines.values():
         spine.set_visible(True)
         spine.set_color(MUTED)
-    inset = 0.965 * HALF_MM
     marks = (
-        (-inset, 0.0, -plane.right_ct),
-        (inset, 0.0, plane.right_ct),
-        (0.0, -inset, -plane.down_ct),
-        (0.0, inset, plane.down_ct),
+        (-EDGE_MM, 0.0, -plane.right_ct),
+        (EDGE_MM, 0.0, plane.right_ct),
+        (0.0, -EDGE_MM, -plane.down_ct),
+        (0.0, EDGE_MM, plane.down_ct),
     )
     halo = [withStroke(linewidth=2.2, foreground="white")]
     for x, y, direction in marks:
         axes.text(
             x, y, orientation(direction), ha="center", va="center", fontsize=9, fontweight="bold", path_effects=halo
         )
-    left, low = -0.94 * HALF_MM, 0.90 * HALF_MM
+    left, low = SCALE_BAR_MM
     axes.plot([left, left + 10.0], [low, low], color=INK, lw=2.0, path_effects=halo)
     axes.text(left + 5.0, low - 0.8, "10 mm", fontsize=7, ha="center", va="bottom", path_effects=halo)

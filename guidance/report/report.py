@@ -16,7 +16,8 @@ from guidance.check import Severity, not_kept
 from guidance.planning.plan import PlanStatus
 from guidance.protocol import named
 from guidance.protocol_checks import eligibility_checks
-from guidance.report import pulse_table, records, registration_tables, tables
+from guidance.report import planning_tables, pulse_table, records, registration_tables, tables
+from guidance.report.alternatives_view import coverage_bars_picture, pareto_picture, terms_picture
 from guidance.report.appearance import STRUCTURE_KEY, drawing, looks
 from guidance.report.arm_shape import bundled_shape
 from guidance.report.banner import banner
@@ -27,6 +28,7 @@ from guidance.report.grid import Grid
 from guidance.report.inputs import ReportInputs
 from guidance.report.scene_view import ShapeOf, scene_pictures
 from guidance.report.slices import Picture, slice_pictures
+from guidance.report.tolerance_view import tolerance_picture
 from guidance.scene import ElectrodeDevice
 from kinematics.durable import write_text
 from registration.words import localisation, residual
@@ -125,6 +127,10 @@ def _pictures(inputs: ReportInputs, shape_of: ShapeOf) -> dict[str, object]:
             "field_slices": _show(field_picture(inputs)),
             "sources_chart": _show(sources_picture(sources)),
             "forces_chart": _show(forces_picture(inputs)),
+            "tolerance_maps": _show(tolerance_picture(inputs)),
+            "pareto_chart": _show(pareto_picture(inputs)),
+            "coverage_bars": _show(coverage_bars_picture(inputs)),
+            "terms_chart": _show(terms_picture(inputs)),
             "derived": [Shown(title, "", _data(png)) for title, png in inputs.pictures],
         }
 
@@ -149,7 +155,10 @@ def _grids(inputs: ReportInputs) -> dict[str, Grid | None]:
         "ellipsoid_grid": registration_tables.ellipsoid(registration) if registration is not None else None,
         "budget_grid": tables.budget(inputs.budget),
         "needles_grid": tables.needles(execution) if execution is not None else None,
-        "alternatives_grid": tables.alternatives(plan) if plan is not None and plan.alternatives else None,
+        "alternatives_grid": planning_tables.alternatives(plan) if plan is not None else None,
+        "tolerances_grid": planning_tables.tolerances(plan) if plan is not None else None,
+        "chances_grid": planning_tables.chances(plan) if plan is not None else None,
+        "structure_chances_grid": planning_tables.structure_chances(plan) if plan is not None else None,
         "eligibility_grid": records.eligibility_answers(inputs),
         "conductivity_grid": records.conductivities(inputs),
         "structures_grid": records.structures(inputs),

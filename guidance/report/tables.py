@@ -6,7 +6,7 @@ from guidance.check import ANSWER, Check, Sense, Severity
 from guidance.planning.plan import Plan
 from guidance.procedure.execution import Execution
 from guidance.report.appearance import plain
-from guidance.report.grid import NOTHING, Grid, chance, number, triple, unit_triple
+from guidance.report.grid import NOTHING, Grid, chance, number, triple
 from guidance.scene import BipolarNeedle
 from guidance.verification.verdict import ElectrodeErrors, PlacedElectrode, Verdict
 from registration.budget import ErrorBudget
@@ -206,33 +206,5 @@ def needles(execution: Execution) -> Grid:
             "; ".join(n.stops) or NOTHING,
         )
         for n in execution.needles
-    )
-    return Grid(heads, rows)
-
-
-def alternatives(plan: Plan) -> Grid:
-    """Return the other arrays that the planner offers."""
-    heads = (
-        "electrodes",
-        "spacing mm",
-        "axis (LPS)",
-        "least clearance mm",
-        "tumour %",
-        "+ margin %",
-        "P(touch)",
-        "score",
-    )
-    rows = tuple(
-        (
-            str(a.electrodes),
-            number(a.spacing_mm),
-            unit_triple(a.axis_ct),
-            number(a.least_clearance_mm),
-            number(a.tumour_percent),
-            number(a.with_margin_percent),
-            chance(a.plan_hit_probability),
-            number(a.score, 2),
-        )
-        for a in plan.alternatives
     )
     return Grid(heads, rows)

@@ -9,7 +9,9 @@ import pytest
 
 from guidance.ablation.coverage import Coverage, CoveragePoint
 from guidance.case.case import Case
+from guidance.planning.chances import Chances, StructureChance
 from guidance.planning.plan import (
+    Alternative,
     Clearance,
     Plan,
     PlannedElectrode,
@@ -17,6 +19,8 @@ from guidance.planning.plan import (
     PlannedPair,
     PlanStatus,
 )
+from guidance.planning.tolerance_map import ToleranceMap, ToleranceRay
+from guidance.planning.weights import Terms, Weights
 from guidance.procedure.execution import Execution, GateEvent, NeedleExecution, NeedleStatus
 from guidance.protocol import PANCREAS_IRE_DEFAULT as PROTOCOL
 from guidance.protocol_rules import Code, check_at, check_by
@@ -236,3 +240,65 @@ def straight_arm(_q_rad: np.ndarray) -> ArmShape:
 def arm():  # type: ignore[no-untyped-def]
     """How the arm of the tests stands."""
     return straight_arm
+
+
+def _tolerance() -> ToleranceMap:
+    """Wide towards the left, tight towards the right, open towards the feet; axes of a needle from straight ahead."""
+    rays = []
+    for n in range(24):
+        azimuth = 15.0 * n
+        right = abs(azimuth - 180.0) <= 45.0
+        shift, rule = (
+            (1.5 + 0.01 * abs(n - 10), "clearance to splenic_vein") if right else (3.0, "coverage of tumour + 5 mm")
+        )
+        if azimuth in (75.0, 90.0, 105.0):
+            shift, rule = 6.0, ""
+        rays.append(ToleranceRay(azimuth_deg=azimuth, shift_mm=shift, shift_rule=rule, tilt_deg=6.0, tilt_rule=""))
+    left, feet = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, -1.0])
+    return ToleranceMap(first_ct=left, second_ct=feet, reach_mm=6.0, reach_deg=6.0, rays=tuple(rays))
+
+
+@pytest.fixture(scope="session")
+def weighed_run(planned_run: ReportInputs) -> ReportInputs:
+    """The same run, with what a plan says of its tolerances, its chances and the arrays that it was chosen from."""
+    plan = planned_run.plan
+    assert plan is not None
+    first, second = plan.electrodes
+    chances = (
+        StructureChance(structure="splenic_vein", limit_mm=2.0, closer=0.137, touching=0.004),
+        StructureChance(structure="aorta", limit_mm=2.0, closer=0.0, touching=0.0),
+    )
+    terms = Terms(touching=0.2, clearance=0.4, depth=0.6, crossing=0.0, skin_angle=0.1, needles=0.0, pull_backs=1.0,
+                  coverage=1.2)  # fmt: skip
+    tips, entries = (np.array([getattr(e, k) for e in plan.electrodes]) for k in ("tip_ct_mm", "entry_ct_mm"))
+    chosen = Alternative(
+        id="A1",
+        electrodes=2,
+        spacing_mm=17.1,
+        axis_ct=DOWN,
+        entries_ct_mm=entries,
+        tips_ct_mm=tips,
+        least_clearance_mm=3.5,
+        tumour_percent=99.1,
+        with_margin_percent=92.4,
+        plan_hit_probability=0.004,
+        terms=terms,
+        score=2.43,
+        on_front=True,
+        chosen=True,
+    )
+    aside = np.array([0.0, 0.0, 9.0])
+    tilted = np.array([0.0, 0.8, 0.6])
+    others = (
+        {"id": "A2", "tips_ct_mm": tips + aside, "entries_ct_mm": entries + aside, "with_margin_percent": 88.0,
+         "on_front": False, "why_not": "no order of insertion", "score": 2.4},
+        {"id": "A3", "axis_ct": tilted, "electrodes": 3, "with_margin_percent": 95.2, "plan_hit_probability": 0.012,
+         "why_not": "", "score": 3.1},
+    )  # fmt: skip
+    update = {
+        "electrodes": (first.model_copy(update={"tolerance": _tolerance(), "chances": chances}), second),
+        "alternatives": (chosen, *(chosen.model_copy(update={"chosen": False, **o}) for o in others)),
+        "chances": Chances(draws=4000, closer=0.31, touching=0.004, coverage=0.713, spacing=0.88, verdict=0.655),
+        "weights": Weights(),
+    }
+    return replace(planned_run, plan=plan.model_copy(update=update))

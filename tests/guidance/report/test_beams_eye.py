@@ -9,7 +9,7 @@ import pytest
 
 from guidance.case.case import Case
 from guidance.planning.plan import Plan
-from guidance.report.beams_eye import beams_eye_picture, cast_shadow
+from guidance.report.beams_eye import beams_eye_picture, beside, cast_shadow
 from guidance.report.inputs import ReportInputs
 
 
@@ -56,3 +56,12 @@ def test_without_a_plan_there_is_no_view(full_run: ReportInputs) -> None:
     assert beams_eye_picture(replace(full_run, plan=None)) is None
     picture = beams_eye_picture(full_run)
     assert picture is not None and picture.png.startswith(b"\x89PNG")
+
+
+def test_alternatives_of_the_same_direction_are_shown(weighed_run: ReportInputs, full_run: ReportInputs) -> None:
+    """Not the plan's own array, not one from elsewhere, and none of a plan that does not say where they stand."""
+    assert [a.id for a in beside(_plan(weighed_run))] == ["A2"]
+    assert beside(_plan(full_run)) == ()
+    shown, bare = beams_eye_picture(weighed_run), beams_eye_picture(full_run)
+    assert shown is not None and "Crosses" in shown.caption
+    assert bare is not None and "Crosses" not in bare.caption

@@ -90,6 +90,28 @@ def test_the_pulses_that_the_operator_sets_are_said(full_run: ReportInputs, arm:
     assert "by hand: 11 to test, then 93, of 85 µs" in changed
 
 
+PLANNING_TITLES = (
+    "Chances, as planned",
+    "Of each shaft to come closer",
+    "Tolerance of each needle",
+    "How far each needle may stray",
+    "What it was chosen from",
+    "Coverage against risk",
+    "Coverage of each alternative",
+    "What the scores are made of",
+    "Alternatives (3)",
+)
+
+
+def test_what_a_plan_was_chosen_from_is_shown_where_it_is_stated(
+    weighed_run: ReportInputs, page: str, arm: ShapeOf
+) -> None:
+    """Tolerances, chances and alternatives have their section; the report of an older plan is silent about them."""
+    changed = render(weighed_run, arm)
+    assert [t for t in PLANNING_TITLES if t not in changed] == []
+    assert [t for t in PLANNING_TITLES if t in page] == []
+
+
 def test_a_run_that_stopped_early_has_its_report(
     full_run: ReportInputs, planned_run: ReportInputs, arm: ShapeOf
 ) -> None:
