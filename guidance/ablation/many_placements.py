@@ -90,9 +90,7 @@ class ManyPlacements:
         """
         prepared, limits = _Prepared.of(self, target), _squared(target, limit_v_per_cm)
         every = np.arange(target.points.shape[1])
-        return np.stack(
-            [100.0 * prepared.passed(target, every, c, limits) / c.sum() for c in target.counts], axis=-1
-        )
+        return np.stack([100.0 * prepared.passed(target, every, c, limits) / c.sum() for c in target.counts], axis=-1)
 
     def accepted(
         self, target: TargetPoints, limit_v_per_cm: float | Float32, least_percent: tuple[float, float]

@@ -39,7 +39,9 @@ def _add_node(along: Any, square: Any, node: Any, jump: Any, up: Any, out: Any) 
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
-def raise_fields(points: Any, start: Any, axis: Any, nodes: Any, least: Any, jumps: Any, limits: Any, best: Any) -> None:
+def raise_fields(
+    points: Any, start: Any, axis: Any, nodes: Any, least: Any, jumps: Any, limits: Any, best: Any
+) -> None:
     """Raise the largest |E|² [V²/mm²] of each point by every firing at every position, until it passes its limit.
 
     Points that pass are not looked at again, so most are computed at one position only. Loops run over points

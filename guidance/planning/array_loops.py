@@ -91,7 +91,7 @@ def target_columns(points: Any, counts: Any, first: Any, second: Any, axis: Any,
         u = points[n, 0] * first[0] + points[n, 1] * first[1] + points[n, 2] * first[2]
         v = points[n, 0] * second[0] + points[n, 1] * second[1] + points[n, 2] * second[2]
         w = points[n, 0] * axis[0] + points[n, 1] * axis[1] + points[n, 2] * axis[2]
-        x, y, b = round(u / pitch) + reach, round(v / pitch) + reach, int(math.floor(w)) + deep
+        x, y, b = round(u / pitch) + reach, round(v / pitch) + reach, math.floor(w) + deep
         columns[x, y, b + 1, 0] += counts[n, 0]
         columns[x, y, b + 1, 1] += counts[n, 1]
     for x in range(columns.shape[0]):
@@ -222,7 +222,7 @@ def _keep(rows: Any, percent: Any, scores: Any, used: int, score: float, row: An
     scores[n] = score
     rows[n] = row
     percent[n, 0], percent[n, 1] = t, m
-    return min(used + 1, size)
+    return min(used + 1, size)  # type: ignore[no-any-return]
 
 
 @njit(cache=True, parallel=True)  # type: ignore[untyped-decorator, unused-ignore]

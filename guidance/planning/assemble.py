@@ -16,13 +16,12 @@ from guidance.ablation.treatment import TreatmentResult
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
 from guidance.check import Severity, not_kept
-from guidance.planning.risk import Draws, ErrorModel, draw, entry_p95_mm, tip_p95_mm
 from guidance.planning.alternatives import on_front
 from guidance.planning.anatomy import Anatomy
 from guidance.planning.array_chances import ArrayChances, ArrayRisk, PlannedArray
 from guidance.planning.electrodes import crossed_mm, skin_entry_mm, unlabelled_mm
-from guidance.planning.infeasible import Tally, target_diameter_mm
 from guidance.planning.finalist import Finalist
+from guidance.planning.infeasible import Tally, target_diameter_mm
 from guidance.planning.plan import (
     Alternative,
     Clearance,
@@ -33,13 +32,15 @@ from guidance.planning.plan import (
     PulseTrain,
     SearchProof,
 )
+from guidance.planning.risk import Draws, ErrorModel, draw, entry_p95_mm, tip_p95_mm
 from guidance.planning.scoring import Scored, Scorer, SolvedArray
 from guidance.planning.shaft_clearances import NOTHING_NEAR, REACH_MM, ShaftClearances
 from guidance.planning.skin import skin_angle_deg
+from guidance.planning.tolerance import tolerance_maps
+from guidance.planning.tolerance_map import ToleranceMap
 from guidance.protocol import Protocol
 from guidance.protocol_checks import plan_checks
 from guidance.scene import BipolarNeedle, SuiteDescription
-from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from kinematics.progress import Progress
 from registration.registration import Registration
@@ -188,12 +189,20 @@ class Assembly:
         scored, electrodes, result = finalist.scored, finalist.electrodes, treatment.solution
         if result is None:
             raise InvalidInputError("a plan needs a solved field", value=treatment.pulse_plan.reasons)
-        chances = self.chances(scored, draw(FINAL_DRAWS, 3), self._solved(scored, treatment))
+        solved = self._solved(scored, treatment)
+        chances = self.chances(scored, draw(FINAL_DRAWS, 3), solved)
+        tolerances = self._tolerances(scored, electrodes, treatment, solved)
         plan = Plan(
             status=PlanStatus.OK,
             reasons=(),
             electrodes=tuple(
-                e.model_copy(update={"hit_probability": chances.touching[n], "chances": chances.needles[n]})
+                e.model_copy(
+                    update={
+                        "hit_probability": chances.touching[n],
+                        "chances": chances.needles[n],
+                        "tolerance": tolerances[n],
+                    }
+                )
                 for n, e in enumerate(electrodes)
             ),
             device=self.suite.device,
@@ -233,6 +242,25 @@ class Assembly:
         checks = plan_checks(plan, self.case, target_diameter_mm(self.case), tumour_p95_mm, self.protocol)
         reasons = tuple(c.sentence for c in not_kept(checks, Severity.WARN))
         return plan.model_copy(update={"checks": checks, "reasons": reasons})
+
+    def _tolerances(
+        self,
+        scored: Scored,
+        electrodes: tuple[PlannedElectrode, ...],
+        treatment: Treatment[TreatmentResult],
+        solved: SolvedArray | None,
+    ) -> tuple[ToleranceMap, ...]:
+        """Return how far each needle may stray before a rule breaks."""
+        pulsed = self.scorer.pulsed(scored)
+        return tolerance_maps(
+            self.case,
+            self.anatomy,
+            self.protocol,
+            self.suite.device,
+            electrodes,
+            [(p.a, p.b) for p in treatment.pulse_plan.pairs],
+            lambda tips, axes: self.scorer.coverage(tips, axes, scored.schedule, pulsed, solved),
+        )
 
     def _solved(self, scored: Scored, treatment: Treatment[TreatmentResult]) -> SolvedArray | None:
         """Return what the solution of an array says, for estimates of the same array placed with error.

@@ -50,24 +50,6 @@ def at(nodes: Any, c: int, x: float, y: float, z: float) -> float:
     return low * (1 - u) + high * u  # type: ignore[no-any-return]
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def trilinear(field: Any, x: float, y: float, z: float) -> float:
-    """Trilinear value at fractional index; clamped at the edges."""
-    nx, ny, nz = field.shape
-    x = min(max(x, 0.0), nx - 1.001)
-    y = min(max(y, 0.0), ny - 1.001)
-    z = min(max(z, 0.0), nz - 1.001)
-    i, j, k = int(x), int(y), int(z)
-    a, b, c = x - i, y - j, z - k
-    low = (field[i, j, k] * (1 - c) + field[i, j, k + 1] * c) * (1 - b) + (
-        field[i, j + 1, k] * (1 - c) + field[i, j + 1, k + 1] * c
-    ) * b
-    high = (field[i + 1, j, k] * (1 - c) + field[i + 1, j, k + 1] * c) * (1 - b) + (
-        field[i + 1, j + 1, k] * (1 - c) + field[i + 1, j + 1, k + 1] * c
-    ) * b
-    return low * (1 - a) + high * a  # type: ignore[no-any-return]
-
-
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _within(inside: Any, x: float, y: float, z: float) -> int:
     """Return 1 in the body, 0 in air, -1 off the grid; (x, y, z) is a fractional index."""
@@ -138,9 +120,7 @@ def way_out(nodes: Any, inside: Any, low: Any, cell: float, tip: Any, out: Any, 
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def stretch_clear(
-    nodes: Any, c: int, low: Any, cell: float, start: Any, out: Any, length: float, least: float
-) -> bool:
+def stretch_clear(nodes: Any, c: int, low: Any, cell: float, start: Any, out: Any, length: float, least: float) -> bool:
     """Tell whether a stretch of a line keeps `least` of the distances in field `c`."""
     steps = max(1, math.ceil(length / STEP_MM))
     for n in range(steps + 1):
@@ -208,7 +188,7 @@ def trace(
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def skin_cosine(skin: Any, low: Any, cell: float, entry: Any, out: Any) -> float:
-    """Return the cosine of the angle between `out` and the skin's outward normal; `skin` falls from in to out, shape (x, y, z, 1)."""
+    """Return the cosine of the angle between `out` and the skin's normal; `skin` has a last axis of one field."""
     x, y, z = (entry[0] - low[0]) / cell, (entry[1] - low[1]) / cell, (entry[2] - low[2]) / cell
     gx = at(skin, 0, x + 1, y, z) - at(skin, 0, x - 1, y, z)
     gy = at(skin, 0, x, y + 1, z) - at(skin, 0, x, y - 1, z)

@@ -17,7 +17,6 @@ from guidance.case.case import Case
 from guidance.case.extent import SKIN_LAYER_MM, labelled_span, slice_axis
 from guidance.planning import corridor_loops as loops
 from guidance.planning.anatomy import Anatomy, grid_axes
-from guidance.planning.corridor_loops import trilinear as _at
 from guidance.planning.search_grid import SearchGrid
 from kinematics.arrays import FloatArray
 

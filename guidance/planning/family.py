@@ -1,4 +1,4 @@
-"""The finite family of arrays that the search tries: named shapes, their sides, and every rotation, on the lateral grid.
+"""The finite family of arrays that the search tries: named shapes, their sides and rotations, on the lateral grid.
 
 Electrodes stand on nodes of the square lateral grid, so that an array is a set of corridors that were judged. A shape
 is turned in even steps and each electrode put on its nearest node; what this leaves of the rules for distances and of
@@ -102,8 +102,7 @@ class Family:
 
     def lateral_mm(self, member: int) -> FloatArray:
         """Return the places of a member round its centre [mm], shape (m, 2)."""
-        places: FloatArray = self.offsets[member, : self.counts[member]] * self.pitch_mm
-        return places
+        return np.asarray(self.offsets[member, : self.counts[member]] * self.pitch_mm, dtype=np.float64)
 
     @property
     def reach_mm(self) -> float:

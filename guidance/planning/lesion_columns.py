@@ -43,7 +43,9 @@ class LesionColumns:
     spans_mm: Float32
 
 
-def lesion_columns(family: Family, exposures_mm: tuple[float, ...], device: Device, protocol: Protocol) -> LesionColumns:
+def lesion_columns(
+    family: Family, exposures_mm: tuple[float, ...], device: Device, protocol: Protocol
+) -> LesionColumns:
     """Return the lesions of every member for every exposure, one position each.
 
     Args:
@@ -75,14 +77,15 @@ def lesion_columns(family: Family, exposures_mm: tuple[float, ...], device: Devi
     found = np.full((len(exposures_mm), len(family.counts), len(grid)), -1.0, dtype=np.float32)
     _raise_half(np.array(pairs), half, grid * family.pitch_mm, found)
     ablated = (found > 0.0).any(axis=0)
-    member, cell = np.nonzero(ablated)
-    half_mm = np.maximum(found[:, member, cell], 0.0)
+    members, cells = np.nonzero(ablated)
+    half_mm = np.maximum(found[:, members, cells], 0.0)
     middle = 0.5 * np.array(exposures_mm)[:, None]
     spans = np.where(half_mm[..., None] > 0.0, np.stack([middle - half_mm, middle + half_mm], axis=-1), 0.0)
-    cell_at = np.full(ablated.shape, -1, dtype=np.int32)
-    cell_at[member, cell] = np.arange(len(member))
-    cell_at = cell_at.reshape(-1, len(ticks), len(ticks))
-    return LesionColumns(cell_at, np.ascontiguousarray(spans[:, :, None, :], dtype=np.float32))
+    numbers = np.full(ablated.shape, -1, dtype=np.int32)
+    numbers[members, cells] = np.arange(len(members))
+    return LesionColumns(
+        numbers.reshape(-1, len(ticks), len(ticks)), np.ascontiguousarray(spans[:, :, None, :], dtype=np.float32)
+    )
 
 
 @lru_cache(maxsize=256)
@@ -100,11 +103,11 @@ def _half_mm(side_mm: float, exposure_mm: float, radius_mm: float, voltage_v: fl
     across = np.arange(0.0, BESIDE_MM + 1.0)
     up = np.arange(0.0, 0.5 * exposure_mm + BESIDE_MM + 1.0)
     shape = (len(along), len(across), len(up))
-    ratio = np.zeros(shape)
+    ratio: FloatArray = np.zeros(shape)
     if voltage_v > 0.0:
         lines = conducting(needles, ElectrodeDevice())
-        ratio = _field(lines, [("a", "b", voltage_v)], (along, across, up - 0.5 * exposure_mm)).reshape(shape)
-        ratio = ratio / threshold
+        field = _field(lines, [("a", "b", voltage_v)], (along, across, up - 0.5 * exposure_mm))
+        ratio = field.reshape(shape).astype(np.float64) / threshold
     beyond = np.maximum((ratio >= 1.0).sum(axis=-1), 1)  # the first node along the axis that is not ablated
     i, j = np.indices(shape[:2])
     inner, outer = ratio[i, j, beyond - 1], ratio[i, j, np.minimum(beyond, len(up) - 1)]
@@ -163,9 +166,7 @@ def _single(device: BipolarNeedle, threshold_v_per_cm: float, pitch_mm: float) -
     kept = np.flatnonzero(spans[which].any(axis=(1, 2)))
     cell_at = np.full((1, len(grid)), -1, dtype=np.int32)
     cell_at[0, kept] = np.arange(len(kept))
-    return LesionColumns(
-        cell_at.reshape(1, len(ticks), len(ticks)), np.ascontiguousarray(spans[which[kept]][None])
-    )
+    return LesionColumns(cell_at.reshape(1, len(ticks), len(ticks)), np.ascontiguousarray(spans[which[kept]][None]))
 
 
 def _field(lines: list[ElectrodeLine], pairs: list[tuple[str, str, float]], axes: tuple[FloatArray, ...]) -> Float32:

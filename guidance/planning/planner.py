@@ -107,7 +107,9 @@ class Planner:
         self.model = risk.error_model(registration, self.anatomy)
         self.grid = TreatmentGrid.around_target(case)
         self.single = isinstance(device, BipolarNeedle)
-        self.exposures_mm = () if self.single else allowed_exposures_mm(device.exposures_mm, protocol)
+        self.exposures_mm: tuple[float, ...] = ()
+        if not isinstance(device, BipolarNeedle):
+            self.exposures_mm = allowed_exposures_mm(device.exposures_mm, protocol)
         self.clearances, self.span = ShaftClearances(case), labelled_span(case)
         self.arm = ArmReach(case, registration.T_robot_ct, suite)
         progress("plan: anatomy", 0.15)
@@ -200,14 +202,14 @@ class Planner:
         )
 
     def _search(self, grid: SearchGrid, corridors: Corridors, scorer: Scorer, wishes: Wishes) -> ArraySearch:
-        device, protocol = self.suite.device, self.protocol
+        device, protocol, exposures = self.suite.device, self.protocol, self.exposures_mm
         if isinstance(device, BipolarNeedle):
             family, exposures = single_needle(grid.pitch_mm), (device.span_mm,)
         else:
             least, most = protocol.electrodes_min, protocol.electrodes_max
             if wishes.electrodes is not None:
                 least, most = max(least, wishes.electrodes[0]), min(most, wishes.electrodes[1])
-            family, exposures = family_of(least, most, grid.pitch_mm, self.suite.tool), self.exposures_mm
+            family = family_of(least, most, grid.pitch_mm, self.suite.tool)
         options = {float(length): scorer.options(float(length)) for length in np.unique(grid.treated_mm)}
         target = scorer.target
         return ArraySearch(

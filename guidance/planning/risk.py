@@ -16,7 +16,8 @@ import numpy as np
 from numba import njit
 
 from guidance.planning.anatomy import Anatomy
-from guidance.planning.corridors import Spread, _at
+from guidance.planning.corridor_loops import TOUCH, at
+from guidance.planning.corridors import Spread
 from guidance.planning.directions import lateral_axes
 from kinematics.arrays import FloatArray
 from registration.accuracy import point_covariance, radial_p95
@@ -107,9 +108,7 @@ def entry_p95_mm(model: ErrorModel, entry_mm: FloatArray) -> float:
     return radial_p95(point_covariance(model.covariance, model.pivot_mm, entry_mm))
 
 
-def shafts(
-    model: ErrorModel, tips_mm: FloatArray, axis: FloatArray, depths_mm: FloatArray, draws: Draws
-) -> FloatArray:
+def shafts(model: ErrorModel, tips_mm: FloatArray, axis: FloatArray, depths_mm: FloatArray, draws: Draws) -> FloatArray:
     """Return every shaft as every draw places it in the tissue, as a curve of the length `deep` below the skin.
 
     Args:
@@ -153,7 +152,7 @@ def chords(shafts_mm: FloatArray, depths_mm: FloatArray, exposure_mm: float) -> 
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _hits(touch: Any, low: Any, cell: float, shafts: Any, depths: Any, hit: Any) -> None:
+def _hits(nodes: Any, low: Any, cell: float, shafts: Any, depths: Any, hit: Any) -> None:
     for d in range(shafts.shape[0]):
         for n in range(shafts.shape[1]):
             c, deep = shafts[d, n], depths[n]
@@ -161,7 +160,7 @@ def _hits(touch: Any, low: Any, cell: float, shafts: Any, depths: Any, hit: Any)
                 x = c[0, 0] + deep * (c[1, 0] + deep * c[2, 0])
                 y = c[0, 1] + deep * (c[1, 1] + deep * c[2, 1])
                 z = c[0, 2] + deep * (c[1, 2] + deep * c[2, 2])
-                gap = _at(touch, (x - low[0]) / cell, (y - low[1]) / cell, (z - low[2]) / cell)
+                gap = at(nodes, TOUCH, (x - low[0]) / cell, (y - low[1]) / cell, (z - low[2]) / cell)
                 if gap <= 0.0:
                     hit[d, n] = 1
                     break
@@ -183,7 +182,7 @@ def hit_probabilities(
     """
     hit = np.zeros((len(draws.common), len(tips_mm)), dtype=np.uint8)
     placed = shafts(model, tips_mm, axis, depths_mm, draws)
-    _hits(anatomy.touch_mm, anatomy.low_mm, anatomy.cell_mm, placed, np.ascontiguousarray(depths_mm), hit)
+    _hits(anatomy.nodes, anatomy.low_mm, anatomy.cell_mm, placed, np.ascontiguousarray(depths_mm), hit)
     return hit.mean(axis=0), float((hit.sum(axis=1) > 0).mean())
 
 

@@ -59,7 +59,9 @@ class Scored:
     def described(self) -> str:
         """The array in words, for reasons."""
         if len(self.tips_mm) == 1:
-            return f"one needle, fired at {len(self.schedule.pull_back_mm)} place(s), {self.depths_mm.max():.0f} mm deep"
+            return (
+                f"one needle, fired at {len(self.schedule.pull_back_mm)} place(s), {self.depths_mm.max():.0f} mm deep"
+            )
         sides = "/".join(f"{v:.0f}" for v in self.candidate.sides_mm)
         return f"{len(self.tips_mm)} electrodes {sides} mm apart, {self.depths_mm.max():.0f} mm deep"
 
@@ -210,7 +212,8 @@ class Scorer:
             np.array([-1, -1]),
         )
         found = trace_corridors(self.anatomy, grid, self.limits)
-        return tuple(v[0, :, 0] for v in (found.fate, *found.values))
+        columns = [np.asarray(found.fate, dtype=np.float64), *found.values]
+        return tuple(np.asarray(v[0, :, 0], dtype=np.float64) for v in columns)
 
     def needles(self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule) -> list[ElectrodeLine]:
         """Return the needles in frame `ct`, called E1, E2, ..."""

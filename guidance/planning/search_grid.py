@@ -63,7 +63,7 @@ class SearchGrid:
     @property
     def corridors(self) -> int:
         """How many corridors the grid holds."""
-        return len(self.out) * len(self.lateral_mm) * self.planes_mm.shape[1]
+        return int(len(self.out) * len(self.lateral_mm) * self.planes_mm.shape[1])
 
 
 def search_grid(

@@ -19,7 +19,6 @@ from guidance.ablation.surrogate import TargetPoints
 from guidance.planning.schedule import LONGEST_STACK, Schedule
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle
-from kinematics.arrays import FloatArray
 
 if TYPE_CHECKING:
     from guidance.planning.scoring import Scored, Scorer

@@ -13,11 +13,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from guidance.planning.corridors import skin_distance
+from guidance.planning.corridor_loops import OPEN, TOO_DEEP, way_out
 from guidance.planning.forbidden_boxes import Boxes, too_close
 from kinematics.arrays import FloatArray
 
-SKIN_STEP_MM = 0.25
+PASSES_ALL_MM = -1.0e9
+"""An excess that nothing falls short of."""
 BEYOND_MM = 20.0
 """Skin is looked for this much beyond the deepest path, so that what is too deep is told from what has no skin."""
 
@@ -50,6 +51,7 @@ class Needle(NamedTuple):
     spacing: FloatArray
     limits: FloatArray
     """Least spacing, most, error of it, angle, depth mismatch, lateral error, depth of the path."""
+    nodes: NDArray[np.float32]
     inside: NDArray[np.uint8]
     low: FloatArray
     cell: float
@@ -66,12 +68,18 @@ def strayed(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _to_the_skin(needle: Needle, tip: FloatArray, out: FloatArray) -> tuple[int, float]:
+    """Return what a way out comes to, whatever it passes, and its length to the skin [mm]."""
+    return way_out(  # type: ignore[no-any-return]
+        needle.nodes, needle.inside, needle.low, needle.cell, tip, out, needle.limits[6] + BEYOND_MM, PASSES_ALL_MM
+    )
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def planned_depth(needle: Needle) -> float:
     """Return the depth of the needle as planned on the grid; negative where the grid has no skin."""
-    limit = needle.limits[6] + BEYOND_MM
-    return skin_distance(  # type: ignore[no-any-return]
-        needle.inside, needle.low, needle.cell, needle.tip, needle.out, limit, SKIN_STEP_MM
-    )
+    what, depth = _to_the_skin(needle, needle.tip, needle.out)
+    return depth if what == OPEN else -1.0
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -80,10 +88,10 @@ def _broken(
 ) -> tuple[int, int]:
     """Return the first rule that a needle which stands there breaks, and which structure or pair it is of."""
     least, most, error, turn, mismatch, off_plan, deepest = needle.limits
-    depth = skin_distance(needle.inside, needle.low, needle.cell, tip, out, deepest + BEYOND_MM, SKIN_STEP_MM)
-    if depth < -1.5 or planned < 0.0:
+    what, depth = _to_the_skin(needle, tip, out)
+    if (what not in (OPEN, TOO_DEEP)) or planned < 0.0:
         return Rule.SKIN.value, 0
-    if depth < 0.0 or depth + needle.depth - planned > deepest:
+    if what == TOO_DEEP or depth + needle.depth - planned > deepest:
         return Rule.DEPTH.value, 0
     # The grid's depth is off by its own error, which is the same beside the needle.
     depth += needle.depth - planned

@@ -155,6 +155,7 @@ def _needle(
         middles[others],
         spacing,
         limits,
+        anatomy.nodes,
         anatomy.inside,
         anatomy.low_mm,
         anatomy.cell_mm,
