@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guidance.ablation.grid import TreatmentGrid
 from guidance.case.case import Case
@@ -21,14 +22,14 @@ from guidance.planning.corridors import CorridorLimits, Corridors, labelled_box,
 from guidance.planning.directions import lateral_axes
 from guidance.planning.family import Family, family_of, single_needle
 from guidance.planning.finalist import Finalist
-from guidance.planning.finalists import Finals
+from guidance.planning.finalists import FINALISTS, Finals
 from guidance.planning.infeasible import Tally
 from guidance.planning.lesion_columns import lesion_columns
 from guidance.planning.plan import SearchProof
 from guidance.planning.reach import ArmReach, wrist_row
 from guidance.planning.schedule import allowed_exposures_mm
 from guidance.planning.scoring import Scorer
-from guidance.planning.search_grid import STEP_RAD, SearchGrid, search_grid
+from guidance.planning.search_grid import PITCH_MM, STEP_RAD, SearchGrid, search_grid
 from guidance.planning.shaft_clearances import ShaftClearances
 from guidance.planning.weights import Weights
 from guidance.planning.wishes import Ball, NeedleLine, Wishes
@@ -50,6 +51,21 @@ FINE_DEG, FINE_MM = 0.1, 0.1
 """Needles of a given array are parallel, and end in one plane, to within this."""
 
 
+@dataclass(frozen=True)
+class Fineness:
+    """How finely a search looks.
+
+    Args:
+        step_deg: Between directions.
+        pitch_mm: Of the lateral grid.
+        finalists: Different choices that are taken further.
+    """
+
+    step_deg: float = math.degrees(STEP_RAD)
+    pitch_mm: float = PITCH_MM
+    finalists: int = FINALISTS
+
+
 @dataclass(frozen=True, eq=False)
 class Ranked:
     """What a search came to, the field aside.
@@ -60,13 +76,15 @@ class Ranked:
         assembly: Turns a finalist into a plan.
         tally: What was cut.
         search: The search itself, for what it cut by direction; None for an array that was given.
+        arrays_open: Open arrays of each direction, shape (d,); None for an array that was given.
     """
 
     finalists: tuple[Finalist, ...]
     proof: SearchProof | None
     assembly: Assembly
     tally: Tally
-    search: ArraySearch | None
+    search: ArraySearch | None = None
+    arrays_open: NDArray[np.int64] | None = None
 
 
 class Planner:
@@ -114,17 +132,20 @@ class Planner:
         self.arm = ArmReach(case, registration.T_robot_ct, suite)
         progress("plan: anatomy", 0.15)
 
-    def ranked(self, wishes: Wishes | None = None, *, within_reach: bool = True) -> Ranked:
+    def ranked(
+        self, wishes: Wishes | None = None, *, within_reach: bool = True, fineness: Fineness | None = None
+    ) -> Ranked:
         """Return the best arrays that keep every hard limit but the field's, best first.
 
         Args:
             wishes: Of the operator.
             within_reach: The arm must reach them.
+            fineness: Of the grid; a plan's own when None.
 
         Raises:
             InvalidInputError: Wishes that name places or directions where nothing can be.
         """
-        wishes = wishes or Wishes()
+        wishes, fineness = wishes or Wishes(), fineness or Fineness()
         anatomy = with_closed(self.anatomy, wishes.forbidden, self.suite.device.radius_mm)
         tally = Tally()
         limits = self._limits(anatomy, wishes, within_reach)
@@ -156,7 +177,8 @@ class Planner:
         if wishes.array:
             return self._given(wishes.array, scorer, finals, assembly, tally)
         self.tell("plan: corridors", 0.2)
-        grid = search_grid(anatomy, wishes, single=self.single)
+        step_rad = math.radians(fineness.step_deg)
+        grid = search_grid(anatomy, wishes, single=self.single, pitch_mm=fineness.pitch_mm, step_rad=step_rad)
         corridors = trace_corridors(anatomy, grid, limits)
         tally.corridors(corridors)
         self.tell("plan: arrays", 0.35)
@@ -165,7 +187,7 @@ class Planner:
         starts, ranking = [], search.below(-math.inf)
         for wider in WIDER if math.isfinite(bound) else ():
             ranking = search.below(bound + wider)
-            starts = finals.starts(ranking, self._part(0.4, 0.55))
+            starts = finals.starts(ranking, fineness.finalists, self._part(0.4, 0.55))
             if starts:
                 break
         tally.arrays(ranking)
@@ -177,10 +199,11 @@ class Planner:
         best = starts[0][0].score if starts else None
         return Ranked(
             tuple(sorted(finalists, key=lambda f: f.scored.score)),
-            _proof(grid, search.family, ranking, best, finals.checked),
+            _proof(grid, fineness, search.family, ranking, best, finals.checked),
             assembly,
             tally,
             search,
+            ranking.counts[:, 0],
         )
 
     def _limits(self, anatomy: Anatomy, wishes: Wishes, within_reach: bool) -> CorridorLimits:
@@ -234,10 +257,10 @@ class Planner:
         if scored is None:
             tally.add("arrays_refused")
             tally.nearest["arrays_refused"] = "; ".join(_against(scorer, candidate))
-            return Ranked((), None, assembly, tally, None)
+            return Ranked((), None, assembly, tally)
         finalist = finals.judged(scored)
         found = () if finalist is None else (finals.completed(finalist),)
-        return Ranked(found, None, assembly, tally, None)
+        return Ranked(found, None, assembly, tally)
 
     def _candidate(self, needles: tuple[NeedleLine, ...]) -> Candidate:
         """Return an array that was given as the search sees arrays.
@@ -284,11 +307,13 @@ def _against(scorer: Scorer, candidate: Candidate) -> list[str]:
     return said or ["its distances, its direction, or the room between its hubs are not allowed"]
 
 
-def _proof(grid: SearchGrid, family: Family, ranking: Ranking, best: float | None, checked: int) -> SearchProof:
+def _proof(
+    grid: SearchGrid, fineness: Fineness, family: Family, ranking: Ranking, best: float | None, checked: int
+) -> SearchProof:
     below = ranking.complete_below
     return SearchProof(
         directions=len(grid.out),
-        step_deg=math.degrees(STEP_RAD),
+        step_deg=fineness.step_deg,
         lines=len(grid.lateral_mm),
         pitch_mm=grid.pitch_mm,
         planes=grid.planes_mm.shape[1],

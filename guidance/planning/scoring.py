@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guidance.ablation.electrode import ElectrodeLine, conducting
 from guidance.ablation.grid import TreatmentGrid
@@ -212,8 +214,8 @@ class Scorer:
             np.array([-1, -1]),
         )
         found = trace_corridors(self.anatomy, grid, self.limits)
-        columns = [np.asarray(found.fate, dtype=np.float64), *found.values]
-        return tuple(np.asarray(v[0, :, 0], dtype=np.float64) for v in columns)
+        columns: tuple[NDArray[Any], ...] = (found.fate, *found.values)
+        return tuple(v[0, :, 0].astype(np.float64) for v in columns)
 
     def needles(self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule) -> list[ElectrodeLine]:
         """Return the needles in frame `ct`, called E1, E2, ..."""
