@@ -67,7 +67,7 @@ campaign: setup
 
 # Renew the lock: needs uv. The lock is complete (it is installed with --no-deps), holds hashes and no address.
 lock:
-	uv pip compile --quiet pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+	uv pip compile --quiet pyproject.toml --extra dev --no-strip-markers --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
