@@ -189,7 +189,7 @@ class Assembly:
         scored, electrodes, result = finalist.scored, finalist.electrodes, treatment.solution
         if result is None:
             raise InvalidInputError("a plan needs a solved field", value=treatment.pulse_plan.reasons)
-        solved = self._solved(scored, treatment)
+        solved = self.solved(scored, treatment)
         chances = self.chances(scored, draw(FINAL_DRAWS, 3), solved)
         tolerances = self._tolerances(scored, electrodes, treatment, solved)
         plan = Plan(
@@ -262,7 +262,7 @@ class Assembly:
             lambda tips, axes: self.scorer.coverage(tips, axes, scored.schedule, pulsed, solved),
         )
 
-    def _solved(self, scored: Scored, treatment: Treatment[TreatmentResult]) -> SolvedArray | None:
+    def solved(self, scored: Scored, treatment: Treatment[TreatmentResult]) -> SolvedArray | None:
         """Return what the solution of an array says, for estimates of the same array placed with error.
 
         Voltages are chosen again once the needles stand: what can be reached is what the highest ones reach.

@@ -13,7 +13,7 @@ from guidance.planning.assemble import Assembly
 from guidance.planning.finalist import Finalist
 from guidance.planning.infeasible import Tally
 from guidance.planning.reach import ArmReach, Reach
-from guidance.planning.scoring import Scored
+from guidance.planning.scoring import Scored, SolvedArray
 from guidance.protocol import Protocol
 from kinematics.insertion import LIMIT_MARGIN_RAD, InsertionStatus
 from kinematics.progress import Progress
@@ -123,15 +123,20 @@ class Finals:
                 return None
         return Finalist(replace(scored, hit_probability=any_hit), electrodes, reach)
 
-    def completed(self, finalist: Finalist) -> Finalist:
-        """Return the finalist with the terms that only finalists have: overtreatment, robustness and arm."""
+    def completed(self, finalist: Finalist, solved: SolvedArray | None = None) -> Finalist:
+        """Return the finalist with the terms that only finalists have: overtreatment, robustness and arm.
+
+        Args:
+            finalist: As judged.
+            solved: What a solution says of the tissue; uniform tissue when None.
+        """
         scored, scorer = finalist.scored, self.assembly.scorer
         ease = (finalist.reach.limit_margin_rad - LIMIT_MARGIN_RAD) / (AT_EASE_RAD - LIMIT_MARGIN_RAD)
         terms = scored.terms.model_copy(
             update={
                 "touching": scored.hit_probability / self.protocol.hit_probability_max,
                 "overtreatment": scorer.overtreatment(scored),
-                "robustness": 1.0 - self.assembly.chances(scored, self._few).plan.verdict,
+                "robustness": 1.0 - self.assembly.chances(scored, self._few, solved).plan.verdict,
                 "arm": min(max(1.0 - ease, 0.0), 1.0),
             }
         )

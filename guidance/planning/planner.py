@@ -74,6 +74,7 @@ class Ranked:
         finalists: Best first.
         proof: What was searched through; None for an array that was given.
         assembly: Turns a finalist into a plan.
+        finals: Completes a finalist with what only finalists have.
         tally: What was cut.
         search: The search itself, for what it cut by direction; None for an array that was given.
         arrays_open: Open arrays of each direction, shape (d,); None for an array that was given.
@@ -82,6 +83,7 @@ class Ranked:
     finalists: tuple[Finalist, ...]
     proof: SearchProof | None
     assembly: Assembly
+    finals: Finals
     tally: Tally
     search: ArraySearch | None = None
     arrays_open: NDArray[np.int64] | None = None
@@ -201,6 +203,7 @@ class Planner:
             tuple(sorted(finalists, key=lambda f: f.scored.score)),
             _proof(grid, fineness, search.family, ranking, best, finals.checked),
             assembly,
+            finals,
             tally,
             search,
             ranking.counts[:, 0],
@@ -257,10 +260,10 @@ class Planner:
         if scored is None:
             tally.add("arrays_refused")
             tally.nearest["arrays_refused"] = "; ".join(_against(scorer, candidate))
-            return Ranked((), None, assembly, tally)
+            return Ranked((), None, assembly, finals, tally)
         finalist = finals.judged(scored)
         found = () if finalist is None else (finals.completed(finalist),)
-        return Ranked(found, None, assembly, tally)
+        return Ranked(found, None, assembly, finals, tally)
 
     def _candidate(self, needles: tuple[NeedleLine, ...]) -> Candidate:
         """Return an array that was given as the search sees arrays.
