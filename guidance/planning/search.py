@@ -12,7 +12,7 @@ from guidance.planning.directions_cut import directions_cut, in_words
 from guidance.planning.infeasible import reasons_before_search, refused
 from guidance.planning.plan import Plan
 from guidance.planning.planner import Planner, Ranked
-from guidance.planning.relaxations import relaxations
+from guidance.planning.relaxations import openings
 from guidance.planning.single_needle import hopeless, too_little
 from guidance.planning.weights import Weights
 from guidance.planning.wishes import Wishes
@@ -84,9 +84,9 @@ def _no_plan(ranked: Ranked, planner: Planner, wishes: Wishes | None) -> Plan:
         reasons += (in_words(cut),)
     if ranked.search is not None and not hopeless(scorer, scored):
         reasons += _beyond_reach(ranked, planner, wishes)
-        opened = relaxations(planner, wishes or Wishes(), ranked)
-        update["relaxations"] = opened
-        reasons += tuple(r.sentence for r in opened)
+        opened = openings(planner, wishes or Wishes(), ranked)
+        update["relaxations"] = opened.relaxations
+        reasons += opened.reasons
     found = refused(reasons, planner.case, planner.registration, ranked.tally.counts)
     return found.model_copy(update=update)
 
