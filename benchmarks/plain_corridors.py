@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from guidance.planning.anatomy import Anatomy
-from guidance.planning.corridors import AIR_MM
+from guidance.planning.corridor_loops import AIR_MM
 
 STEP_MM = 0.5
 BATCH = 200

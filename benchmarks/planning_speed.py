@@ -29,8 +29,9 @@ import numpy as np
 from benchmarks.plain_corridors import Answers, Surfaces, by_sampling
 from guidance.case.store import load_case
 from guidance.planning.anatomy import Anatomy, build_anatomy
-from guidance.planning.corridors import Corridors, Fate, Spread, trace_corridors
-from guidance.planning.directions import lateral_axes, lateral_grid, outward_directions
+from guidance.planning.corridors import CorridorLimits, Corridors, Fate, Spread, trace_corridors
+from guidance.planning.search_grid import SearchGrid, search_grid
+from guidance.planning.wishes import Wishes
 from guidance.procedure.interlocks import deepest_mm
 from guidance.scene import SuiteDescription
 from sim.cache import case_folder
@@ -41,8 +42,6 @@ STATED_MM = 0.5
 """Error of the grid's distances."""
 SKIN_SHARE = 0.002
 """Of paths: the planner finds the skin in steps, so depths at the limit and folds that are grazed may be told apart."""
-RADIUS_MM, PITCH_MM = 18.0, 1.0
-PLANES_MM = np.array([2.5, 5.0, 7.5])
 SPREAD = Spread(common_mm=0.5, bending_mm=0.7, breathing_mm=0.9)
 HUB_MM, DEPTH_ROOM_MM = 10.0, 1.0
 
@@ -65,14 +64,10 @@ def best(what: Callable[[], Any], repeats: int) -> tuple[float, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Directions, lateral lines and tip planes on the anatomy of a case."""
+    """The search's own directions, lateral lines and tip planes on the anatomy of a case."""
 
     anatomy: Anatomy
-    out: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    lateral_mm: np.ndarray
-    planes_mm: np.ndarray
+    grid: SearchGrid
 
     @classmethod
     def of(cls, name: str) -> Grid:
@@ -80,35 +75,24 @@ class Grid:
         suite = SuiteDescription()
         limit_mm = min(suite.device.usable_length_mm - HUB_MM, deepest_mm(suite) - DEPTH_ROOM_MM)
         anatomy = build_anatomy(load_case(case_folder(name)), suite.device.radius_mm, limit_mm)
-        out = outward_directions()
-        first, second = (np.array([lateral_axes(-o)[n] for o in out]) for n in range(2))
-        planes = np.array([(anatomy.tumour_mm @ -o).max() for o in out])[:, None] + PLANES_MM
-        return cls(anatomy, out, first, second, lateral_grid(RADIUS_MM, PITCH_MM), planes)
+        return cls(anatomy, search_grid(anatomy, Wishes()))
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Directions, lines, planes."""
-        return len(self.out), len(self.lateral_mm), self.planes_mm.shape[1]
+        return len(self.grid.out), len(self.grid.lateral_mm), self.grid.planes_mm.shape[1]
 
     def judged(self) -> Corridors:
         """Judge all of them with the planner's own code: the one place that calls it."""
-        return trace_corridors(
-            self.anatomy,
-            self.out,
-            self.first,
-            self.second,
-            self.lateral_mm,
-            self.planes_mm,
-            SPREAD,
-            least_excess_mm=0.0,
-            least_sigmas=-np.inf,
-        )
+        limits = CorridorLimits(self.anatomy.depth_limit_mm, SPREAD, least_sigmas=-np.inf)
+        return trace_corridors(self.anatomy, self.grid, limits)
 
     def paths(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return tips [mm] and outward directions of corridors by their (direction, line, plane), shape (n, 3)."""
         d, n, p = at.T
-        tips = self.lateral_mm[n, :1] * self.first[d] + self.lateral_mm[n, 1:] * self.second[d]
-        return tips - self.planes_mm[d, p, None] * self.out[d], self.out[d]
+        grid = self.grid
+        tips = grid.lateral_mm[n, :1] * grid.first[d] + grid.lateral_mm[n, 1:] * grid.second[d]
+        return tips - grid.planes_mm[d, p, None] * grid.out[d], grid.out[d]
 
 
 def compared(what: str, fate: np.ndarray, plain: Answers, excess_mm: np.ndarray) -> bool:
