@@ -123,7 +123,7 @@ def failed(verdict: Verdict) -> set[str]:
 
 
 def test_a_needle_as_planned_passes_without_rules_for_pairs() -> None:
-    """No rule speaks of spacing, V/cm, two electrodes or how long exposures are; coverage and currents are the field's."""
+    """No rule speaks of spacing, V/cm, two electrodes or exposures' lengths; coverage and currents are the field's."""
     plan = planned()
     verdict = judged(plan, placement(plan))
     assert verdict.passed, failed(verdict)
