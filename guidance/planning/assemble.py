@@ -141,6 +141,7 @@ class Assembly:
                     clearances=clearances,
                     exposure_clearances=self.clearances.of_exposure(tip, out, treated, device.radius_mm),
                     crossed=crossed_mm(self.case, tip, out, depth),
+                    exposed_in=crossed_mm(self.case, tip, out, min(treated, depth)),
                     hit_probability=1.0,
                     tre_p95_mm=tip_p95_mm(self.model, tip_grid, axis, depth),
                     entry_p95_mm=entry_p95_mm(self.model, tip_grid - depth * axis),

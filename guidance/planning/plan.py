@@ -51,6 +51,8 @@ class PlannedElectrode(Value):
     """Of the exposure's surface, from the tip to its end when it is pulled back farthest, to what asks for one."""
     crossed: dict[str, float] = Field(default_factory=dict)
     """Costly structures on the path, with the length inside [mm]."""
+    exposed_in: dict[str, float] = Field(default_factory=dict)
+    """Costly structures that an exposure passes at some position, with the length inside [mm]."""
     hit_probability: float
     """That the shaft's surface touches any forbidden structure."""
     tre_p95_mm: float
