@@ -90,9 +90,7 @@ class ManyPlacements:
         """
         prepared, limits = _Prepared.of(self, target), _squared(target, limit_v_per_cm)
         every = np.arange(target.points.shape[1])
-        return np.stack(
-            [100.0 * prepared.passed(target, every, c, limits) / c.sum() for c in target.counts], axis=-1
-        )
+        return np.stack([100.0 * prepared.passed(target, every, c, limits) / c.sum() for c in target.counts], axis=-1)
 
     def accepted(
         self, target: TargetPoints, limit_v_per_cm: float | Float32, least_percent: tuple[float, float]
@@ -142,7 +140,9 @@ class _Prepared:
         density = np.empty((count, positions, n, n, SEGMENTS))
         net = np.empty((count, positions, n, n))
         _unit_densities(start, np.ascontiguousarray(many.axis), nodes, many.radius_mm, density, net)
-        shares, _ = pair_shares(net, np.linalg.inv(net), many.pairs, many.voltage_v[:, None])
+        shares, _ = pair_shares(
+            net, np.asarray(np.linalg.inv(net), dtype=np.float64), many.pairs, many.voltage_v[:, None]
+        )
         lengths = density.reshape(count, positions, n, n * SEGMENTS)
         fired = (shares @ lengths).reshape(count, positions, len(many.pairs), n, SEGMENTS)
         return cls(
