@@ -15,13 +15,12 @@ from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy, build_anatomy, with_closed
 from guidance.planning.array_chances import ArrayRisk
 from guidance.planning.array_search import ArraySearch, Ranking, Target, Ways
-from guidance.planning.arrays import Candidate
 from guidance.planning.assemble import Assembly
 from guidance.planning.corridors import CorridorLimits, Corridors, labelled_box, trace_corridors
-from guidance.planning.directions import lateral_axes
 from guidance.planning.family import Family, family_of, single_needle
 from guidance.planning.finalist import Finalist
 from guidance.planning.finalists import Finals
+from guidance.planning.given_array import against, given_candidate
 from guidance.planning.infeasible import Tally
 from guidance.planning.lesion_columns import lesion_columns
 from guidance.planning.plan import SearchProof
@@ -31,6 +30,7 @@ from guidance.planning.scoring import Scorer
 from guidance.planning.search_grid import STEP_RAD, SearchGrid, search_grid
 from guidance.planning.shaft_clearances import ShaftClearances
 from guidance.planning.weights import Weights
+from guidance.planning.wish_rules import WishRules
 from guidance.planning.wishes import Ball, NeedleLine, Wishes
 from guidance.procedure.interlocks import deepest_mm
 from guidance.protocol import Protocol
@@ -46,8 +46,6 @@ DEPTH_ROOM_MM = 1.0
 """The grid's depth may be less than the exact one by this."""
 WIDER = (0.5, 2.0, math.inf)
 """How much more than the best an array may score to be listed; the next where too few keep every limit."""
-FINE_DEG, FINE_MM = 0.1, 0.1
-"""Needles of a given array are parallel, and end in one plane, to within this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,9 +150,10 @@ class Planner:
             ),
             tally,
         )
-        finals = Finals(assembly, self.arm if within_reach else None, self.protocol, tally)
+        rules = WishRules(wishes, anatomy.T_ct_grid, self.suite.device.radius_mm)
+        finals = Finals(assembly, self.arm if within_reach else None, self.protocol, tally, rules)
         if wishes.array:
-            return self._given(wishes.array, scorer, finals, assembly, tally)
+            return self._given(wishes.array, finals)
         self.tell("plan: corridors", 0.2)
         grid = search_grid(anatomy, wishes, single=self.single)
         corridors = trace_corridors(anatomy, grid, limits)
@@ -209,6 +208,13 @@ class Planner:
             least, most = protocol.electrodes_min, protocol.electrodes_max
             if wishes.electrodes is not None:
                 least, most = max(least, wishes.electrodes[0]), min(most, wishes.electrodes[1])
+            if least > most:
+                raise InvalidInputError(
+                    "the protocol allows no array of so many electrodes",
+                    value=wishes.electrodes,
+                    limit=(protocol.electrodes_min, protocol.electrodes_max),
+                    remedy="ask for a number within the limits",
+                )
             family = family_of(least, most, grid.pitch_mm, self.suite.tool)
         options = {float(length): scorer.options(float(length)) for length in np.unique(grid.treated_mm)}
         target = scorer.target
@@ -225,47 +231,18 @@ class Planner:
             protocol.hit_probability_max,
         )
 
-    def _given(
-        self, needles: tuple[NeedleLine, ...], scorer: Scorer, finals: Finals, assembly: Assembly, tally: Tally
-    ) -> Ranked:
+    def _given(self, needles: tuple[NeedleLine, ...], finals: Finals) -> Ranked:
         """Judge an array that was given; it is not refined."""
-        candidate = self._candidate(needles)
-        scored = scorer.score(candidate)
+        assembly, tally = finals.assembly, finals.tally
+        candidate = given_candidate(needles, self.anatomy.T_ct_grid)
+        scored = assembly.scorer.score(candidate)
+        finalist = None if scored is None else finals.judged(scored)
+        if finalist is not None:
+            return Ranked((finals.completed(finalist),), None, assembly, tally, None)
+        tally.add("arrays_refused")
         if scored is None:
-            tally.add("arrays_refused")
-            tally.nearest["arrays_refused"] = "; ".join(_against(scorer, candidate))
-            return Ranked((), None, assembly, tally, None)
-        finalist = finals.judged(scored)
-        found = () if finalist is None else (finals.completed(finalist),)
-        return Ranked(found, None, assembly, tally, None)
-
-    def _candidate(self, needles: tuple[NeedleLine, ...]) -> Candidate:
-        """Return an array that was given as the search sees arrays.
-
-        Raises:
-            InvalidInputError: Its needles are not parallel, or do not end in one plane.
-        """
-        T_grid_ct = self.anatomy.T_ct_grid.inverse()
-        outs = np.array([n.out_ct for n in needles])
-        out = outs.mean(axis=0) / np.linalg.norm(outs.mean(axis=0))
-        turned = math.degrees(math.acos(min(1.0, float((outs @ out).min()))))
-        tips = T_grid_ct.points(np.array([n.tip_ct_mm for n in needles]))
-        out = T_grid_ct.directions(out)
-        planes = tips @ -out
-        for what, value, limit, unit in (
-            ("are not parallel", turned, FINE_DEG, "°"),
-            ("do not end in one plane", float(np.ptp(planes)), FINE_MM, "mm"),
-        ):
-            if value > limit:
-                raise InvalidInputError(
-                    f"the needles of the given array {what}",
-                    value=round(value, 2),
-                    limit=limit,
-                    unit=unit,
-                    remedy="move needles across their axis, all of them by the same depth",
-                )
-        first, second = lateral_axes(-out)
-        return Candidate(out, np.stack([tips @ first, tips @ second], axis=-1), float(planes.mean()))
+            tally.nearest["arrays_refused"] = "; ".join(against(candidate, assembly))
+        return Ranked((), None, assembly, tally, None)
 
     def _part(self, first: float, last: float) -> Progress:
         return lambda stage, fraction: self.tell(stage, first + (last - first) * fraction)
@@ -275,13 +252,6 @@ def _balls(balls: tuple[Ball, ...], anatomy: Anatomy) -> FloatArray:
     """Return balls in frame `grid`: rows of centre and radius."""
     T_grid_ct = anatomy.T_ct_grid.inverse()
     return np.array([(*T_grid_ct.points(b.centre_ct_mm), b.radius_mm) for b in balls]).reshape(-1, 4)
-
-
-def _against(scorer: Scorer, candidate: Candidate) -> list[str]:
-    """Return what is against an array that was given, on the grid."""
-    fates = scorer.fates(candidate)
-    said = [f"E{n + 1}: {fate.words}" for n, fate in enumerate(fates) if fate.words]
-    return said or ["its distances, its direction, or the room between its hubs are not allowed"]
 
 
 def _proof(grid: SearchGrid, family: Family, ranking: Ranking, best: float | None, checked: int) -> SearchProof:

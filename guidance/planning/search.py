@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from guidance.ablation.pulse_plan import PulsePlanStatus
 from guidance.case.case import Case
 from guidance.check import Severity, not_kept
+from guidance.planning.alternatives import listed_beside
 from guidance.planning.base_advice import advise_base
 from guidance.planning.directions import orientation_words
 from guidance.planning.infeasible import reasons_before_search, refused
-from guidance.planning.plan import Plan
+from guidance.planning.plan import Alternative, Plan, PlanStatus
 from guidance.planning.planner import Planner, Ranked
 from guidance.planning.single_needle import hopeless, too_little
 from guidance.planning.weights import Weights
@@ -38,6 +39,7 @@ def plan(
     protocol: Protocol,
     wishes: Wishes | None = None,
     weights: Weights | None = None,
+    before: Sequence[Alternative] = (),
     progress: Progress | None = None,
     on_field: OnField | None = None,
 ) -> Plan:
@@ -54,6 +56,7 @@ def plan(
         protocol: Limits.
         wishes: Of the operator; none when None.
         weights: Of the soft criteria; the defaults of this project when None.
+        before: Alternatives of the plan that a given array comes from: they go on being listed.
         progress: Told the stage and the fraction done.
         on_field: Told the largest |E| over all firings of the plan [V/cm], frame `ct`, when there is one.
 
@@ -72,6 +75,11 @@ def plan(
     found = _first_that_passes(ranked, planner, on_field)
     if found is None:
         found = _no_plan(ranked, planner, wishes)
+    if wishes is not None and wishes.array and found.status is PlanStatus.OK:
+        listed = listed_beside(found.alternatives[0], before, planner.weights)
+        found = found.model_copy(update={"alternatives": listed})
+    if wishes is not None and wishes.described:
+        found = found.model_copy(update={"wishes": wishes})
     tell("plan: done", 1.0)
     return found
 
