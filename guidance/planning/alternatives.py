@@ -69,11 +69,15 @@ def listed_beside(given: Alternative, before: Sequence[Alternative], weights: We
 
 def _same(one: Alternative, other: Alternative) -> bool:
     """Tell whether two arrays have the same needles, in whatever order."""
-    if one.electrodes != other.electrodes:
+    lines = [_lines(a) for a in (one, other)]
+    if one.electrodes != other.electrodes or lines[0] is None or lines[1] is None:
         return False
-    ends = [a.entries_ct_mm is not None and a.tips_ct_mm is not None for a in (one, other)]
-    if not all(ends):
-        return False
-    lines = [np.hstack([a.entries_ct_mm, a.tips_ct_mm]) for a in (one, other)]
     gaps = np.abs(lines[0][:, None] - lines[1][None]).max(axis=-1)
     return bool((gaps.min(axis=1) < SAME_MM).all() and (gaps.min(axis=0) < SAME_MM).all())
+
+
+def _lines(of: Alternative) -> FloatArray | None:
+    """Return entry and tip of each needle, shape (m, 6); None where they are not said."""
+    if of.entries_ct_mm is None or of.tips_ct_mm is None:
+        return None
+    return np.hstack([of.entries_ct_mm, of.tips_ct_mm])

@@ -82,21 +82,30 @@ def grid_axes(affine: FloatArray) -> tuple[NDArray[np.intp], FloatArray, FloatAr
     return order, signs, along * signs
 
 
-def build_anatomy(case: Case, shaft_radius_mm: float, depth_limit_mm: float, cell_mm: float = CELL_MM) -> Anatomy:
-    """Return the fields of the part of the case that needles from the front can reach.
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """Where the nodes of the planning grid lie in the image."""
 
-    Args:
-        case: A checked case.
-        shaft_radius_mm: Radius of the electrode.
-        depth_limit_mm: Longest path from skin to tip.
-        cell_mm: Spacing of the grid's nodes.
-    """
+    T_ct_grid: Transform
+    nodes_mm: tuple[FloatArray, ...]
+    """Along each grid axis."""
+    picks: tuple[NDArray[np.intp], ...]
+    """Index along each image axis of the voxels nearest to the nodes."""
+    order: NDArray[np.intp]
+    """Image axis that each grid axis follows."""
+    tumour_mm: FloatArray
+
+    def sample(self, voxels: NDArray[Any]) -> NDArray[Any]:
+        """Return the voxels nearest to the nodes."""
+        return np.ascontiguousarray(voxels[np.ix_(*self.picks)].transpose(self.order))
+
+
+def _grid_of(case: Case, depth_limit_mm: float, cell_mm: float) -> _Grid:
     description = case.description
     target = np.argwhere(case.labels.voxels == description.structure(description.target).label)
     middle = target.mean(axis=0)
     spacing, shape = case.labels.spacing_mm, np.array(case.labels.shape)
     order, signs, rotation = grid_axes(case.labels.affine)
-    T_ct_grid = Transform.of("ct", "grid", rotation, case.labels.points_mm(middle))
 
     def along(axis: int, low: float, high: float) -> tuple[FloatArray, NDArray[np.intp]]:
         """Nodes of a grid axis within the image [mm], and the image index nearest to each."""
@@ -109,12 +118,32 @@ def build_anatomy(case: Case, shaft_radius_mm: float, depth_limit_mm: float, cel
     side = depth_limit_mm
     spans = ((-side, side), (-depth_limit_mm - 10.0, REACH_BEHIND_MM), (-side, side))
     nodes, picks = zip(*[along(a, *span) for a, span in enumerate(spans)], strict=True)
-    image_picks = [picks[int(np.flatnonzero(order == n)[0])] for n in range(3)]
+    return _Grid(
+        T_ct_grid=Transform.of("ct", "grid", rotation, case.labels.points_mm(middle)),
+        nodes_mm=nodes,
+        picks=tuple(picks[int(np.flatnonzero(order == n)[0])] for n in range(3)),
+        order=order,
+        tumour_mm=((target - middle) * spacing)[:, order] * signs,
+    )
 
-    def sample(voxels: NDArray[Any]) -> NDArray[Any]:
-        return np.ascontiguousarray(voxels[np.ix_(*image_picks)].transpose(order))
 
-    labels, inside = sample(case.labels.voxels), sample(case.body.voxels) > 0
+def sampled_labels(case: Case, anatomy: Anatomy) -> NDArray[Any]:
+    """Return the label nearest to every node of an anatomy that was built from the same case."""
+    return _grid_of(case, anatomy.depth_limit_mm, anatomy.cell_mm).sample(case.labels.voxels)
+
+
+def build_anatomy(case: Case, shaft_radius_mm: float, depth_limit_mm: float, cell_mm: float = CELL_MM) -> Anatomy:
+    """Return the fields of the part of the case that needles from the front can reach.
+
+    Args:
+        case: A checked case.
+        shaft_radius_mm: Radius of the electrode.
+        depth_limit_mm: Longest path from skin to tip.
+        cell_mm: Spacing of the grid's nodes.
+    """
+    description = case.description
+    grid = _grid_of(case, depth_limit_mm, cell_mm)
+    labels, inside = grid.sample(case.labels.voxels), grid.sample(case.body.voxels) > 0
     touch = np.full(labels.shape, FAR_MM, dtype=np.float32)
     excess, exposed = touch.copy(), touch.copy()
     prices = np.zeros(int(labels.max()) + 2, dtype=np.float32)
@@ -135,15 +164,15 @@ def build_anatomy(case: Case, shaft_radius_mm: float, depth_limit_mm: float, cel
         distance = distance_mm(np.isin(labels, exposures[clearance_mm]), cell_mm)
         np.minimum(exposed, distance - np.float32(shaft_radius_mm + clearance_mm), out=exposed)
     return Anatomy(
-        T_ct_grid=T_ct_grid,
-        low_mm=np.array([n[0] for n in nodes]),
+        T_ct_grid=grid.T_ct_grid,
+        low_mm=np.array([n[0] for n in grid.nodes_mm]),
         cell_mm=cell_mm,
         touch_mm=touch,
         excess_mm=excess,
         exposed_mm=exposed,
         price_per_mm=prices[labels.astype(np.intp)],
         inside=inside.astype(np.uint8),
-        tumour_mm=((target - middle) * spacing)[:, order] * signs,
+        tumour_mm=grid.tumour_mm,
         depth_limit_mm=depth_limit_mm,
     )
 

@@ -54,17 +54,17 @@ class Finals:
     def __post_init__(self) -> None:
         self._hits, self._few = risk.draw(HIT_DRAWS, 1), risk.draw(FEW_DRAWS, 2)
 
-    def starts(self, ranking: Iterable[FoundArray], tell: Progress) -> list[tuple[FoundArray, Finalist]]:
+    def starts(self, ranking: Iterable[FoundArray], most: int, tell: Progress) -> list[tuple[FoundArray, Finalist]]:
         """Return the best arrays of a ranking that keep every hard limit and are different choices, best first."""
         kept: list[tuple[FoundArray, Finalist]] = []
         for found in ranking:
-            if len(kept) == FINALISTS or self.checked == CHECKED_MAX:
+            if len(kept) == most or self.checked == CHECKED_MAX:
                 break
             corridors = [(found.direction, line, found.plane) for line in found.lines]
             if any(c in self._closed for c in corridors):
                 continue
             self.checked += 1
-            tell("plan: hard limits", len(kept) / FINALISTS)
+            tell("plan: hard limits", len(kept) / most)
             if self._short(found.tumour_percent, found.margin_percent, str(found.shape)):
                 continue
             tips, axis = self.assembly.scorer.tips_mm(found.candidate), found.candidate.axis

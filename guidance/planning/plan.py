@@ -140,6 +140,37 @@ class Alternative(Value):
     why_not: str = ""
 
 
+class Relaxation(Value):
+    """One limit relaxed where there is no plan, everything else kept; searched for on a coarser grid.
+
+    Args:
+        change: What would be relaxed, in words.
+        arrays: Arrays that are open then.
+        passes: Whether one of them keeps every hard limit but the field's, which is not solved here.
+        best: The best of them, or what the one that came farthest fails on.
+        tumour_percent: Estimated of the best; `with_margin_percent` likewise.
+        with_margin_percent: See `tumour_percent`.
+    """
+
+    change: str
+    arrays: int
+    passes: bool
+    best: str
+    tumour_percent: float | None = None
+    with_margin_percent: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The relaxation in words."""
+        said = f"{self.change}: {self.arrays} arrays"
+        if not self.passes or self.tumour_percent is None or self.with_margin_percent is None:
+            return f"{said}, none of which passes ({self.best})"
+        return (
+            f"{said}, the best: {self.best}, tumour {self.tumour_percent:.1f} %, tumour + margin "
+            f"{self.with_margin_percent:.1f} % estimated"
+        )
+
+
 class SearchProof(Value):
     """What was searched through, so that nothing better is left on this grid in this family.
 
@@ -201,6 +232,10 @@ class Plan(Value):
     wishes: Wishes | None = None
     """What the operator asked for; None where the planner was left free."""
     proof: SearchProof | None = None
+    directions_cut: dict[str, int] = Field(default_factory=dict)
+    """Where there is no plan: how many directions each limit cut, in words."""
+    relaxations: tuple[Relaxation, ...] = ()
+    """Where there is no plan: what would open one."""
     search: dict[str, int] = Field(default_factory=dict)
     """How many candidates each stage saw and cut."""
     case_sha256: str

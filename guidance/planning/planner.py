@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guidance.ablation.grid import TreatmentGrid
 from guidance.case.case import Case
@@ -14,20 +15,20 @@ from guidance.case.extent import labelled_span
 from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy, build_anatomy, with_closed
 from guidance.planning.array_chances import ArrayRisk
-from guidance.planning.array_search import ArraySearch, Ranking, Target, Ways
+from guidance.planning.array_search import ArraySearch, FoundArray, Ranking, Target, Ways
 from guidance.planning.assemble import Assembly
 from guidance.planning.corridors import CorridorLimits, Corridors, labelled_box, trace_corridors
 from guidance.planning.family import Family, family_of, single_needle
 from guidance.planning.finalist import Finalist
-from guidance.planning.finalists import Finals
+from guidance.planning.finalists import FINALISTS, Finals
 from guidance.planning.given_array import against, given_candidate
 from guidance.planning.infeasible import Tally
-from guidance.planning.lesion_columns import lesion_columns
+from guidance.planning.lesion_columns import LesionColumns, lesion_columns
 from guidance.planning.plan import SearchProof
 from guidance.planning.reach import ArmReach, wrist_row
 from guidance.planning.schedule import allowed_exposures_mm
 from guidance.planning.scoring import Scorer
-from guidance.planning.search_grid import STEP_RAD, SearchGrid, search_grid
+from guidance.planning.search_grid import PITCH_MM, STEP_RAD, SearchGrid, search_grid
 from guidance.planning.shaft_clearances import ShaftClearances
 from guidance.planning.weights import Weights
 from guidance.planning.wish_rules import WishRules
@@ -48,6 +49,21 @@ WIDER = (0.5, 2.0, math.inf)
 """How much more than the best an array may score to be listed; the next where too few keep every limit."""
 
 
+@dataclass(frozen=True)
+class Fineness:
+    """How finely a search looks.
+
+    Args:
+        step_deg: Between directions.
+        pitch_mm: Of the lateral grid.
+        finalists: Different choices that are taken further.
+    """
+
+    step_deg: float = math.degrees(STEP_RAD)
+    pitch_mm: float = PITCH_MM
+    finalists: int = FINALISTS
+
+
 @dataclass(frozen=True, eq=False)
 class Ranked:
     """What a search came to, the field aside.
@@ -58,13 +74,15 @@ class Ranked:
         assembly: Turns a finalist into a plan.
         tally: What was cut.
         search: The search itself, for what it cut by direction; None for an array that was given.
+        arrays_open: Open arrays of each direction, shape (d,); None for an array that was given.
     """
 
     finalists: tuple[Finalist, ...]
     proof: SearchProof | None
     assembly: Assembly
     tally: Tally
-    search: ArraySearch | None
+    search: ArraySearch | None = None
+    arrays_open: NDArray[np.int64] | None = None
 
 
 class Planner:
@@ -110,32 +128,43 @@ class Planner:
             self.exposures_mm = allowed_exposures_mm(device.exposures_mm, protocol)
         self.clearances, self.span = ShaftClearances(case), labelled_span(case)
         self.arm = ArmReach(case, registration.T_robot_ct, suite)
+        self._limits = self._free_limits()
+        self._scorer = Scorer(
+            self.anatomy,
+            self._limits,
+            protocol,
+            suite.tool,
+            self.grid,
+            self.exposures_mm,
+            device,
+            self.weights,
+        )
+        self._families: dict[tuple[int, int, float], tuple[Family, LesionColumns]] = {}
         progress("plan: anatomy", 0.15)
 
-    def ranked(self, wishes: Wishes | None = None, *, within_reach: bool = True) -> Ranked:
+    def ranked(
+        self, wishes: Wishes | None = None, *, within_reach: bool = True, fineness: Fineness | None = None
+    ) -> Ranked:
         """Return the best arrays that keep every hard limit but the field's, best first.
 
         Args:
             wishes: Of the operator.
             within_reach: The arm must reach them.
+            fineness: Of the grid; a plan's own when None.
 
         Raises:
             InvalidInputError: Wishes that name places or directions where nothing can be.
         """
-        wishes = wishes or Wishes()
+        wishes, fineness = wishes or Wishes(), fineness or Fineness()
         anatomy = with_closed(self.anatomy, wishes.forbidden, self.suite.device.radius_mm)
         tally = Tally()
-        limits = self._limits(anatomy, wishes, within_reach)
-        scorer = Scorer(
-            anatomy,
-            limits,
-            self.protocol,
-            self.suite.tool,
-            self.grid,
-            self.exposures_mm,
-            self.suite.device,
-            self.weights,
+        limits = replace(
+            self._limits,
+            windows_mm=_balls(wishes.entry_windows, anatomy),
+            marks_mm=_balls(wishes.closed_skin, anatomy),
+            wrist=self._limits.wrist if within_reach else None,
         )
+        scorer = self._scorer.under(anatomy, limits)
         assembly = Assembly(
             self.case,
             self.registration,
@@ -155,17 +184,18 @@ class Planner:
         if wishes.array:
             return self._given(wishes.array, finals)
         self.tell("plan: corridors", 0.2)
-        grid = search_grid(anatomy, wishes, single=self.single)
+        step_rad = math.radians(fineness.step_deg)
+        grid = search_grid(anatomy, wishes, single=self.single, pitch_mm=fineness.pitch_mm, step_rad=step_rad)
         corridors = trace_corridors(anatomy, grid, limits)
         tally.corridors(corridors)
         self.tell("plan: arrays", 0.35)
         search = self._search(grid, corridors, scorer, wishes)
         bound = search.cheapest().best
-        starts, ranking = [], search.below(-math.inf)
-        for wider in WIDER if math.isfinite(bound) else ():
+        starts: list[tuple[FoundArray, Finalist]] = []
+        for wider in WIDER:
             ranking = search.below(bound + wider)
-            starts = finals.starts(ranking, self._part(0.4, 0.55))
-            if starts:
+            starts = finals.starts(ranking, fineness.finalists, self._part(0.4, 0.55))
+            if starts or not math.isfinite(bound):
                 break
         tally.arrays(ranking)
         finalists = []
@@ -176,53 +206,39 @@ class Planner:
         best = starts[0][0].score if starts else None
         return Ranked(
             tuple(sorted(finalists, key=lambda f: f.scored.score)),
-            _proof(grid, search.family, ranking, best, finals.checked),
+            _proof(grid, fineness, search.family, ranking, best, finals.checked),
             assembly,
             tally,
             search,
+            ranking.counts[:, 0],
         )
 
-    def _limits(self, anatomy: Anatomy, wishes: Wishes, within_reach: bool) -> CorridorLimits:
-        """Return what corridors must keep."""
-        T_grid_ct = anatomy.T_ct_grid.inverse()
+    def _free_limits(self) -> CorridorLimits:
+        """Return what corridors must keep, whatever the wishes."""
+        T_ct_grid = self.anatomy.T_ct_grid
         fiducials = np.array([f.centre_ct_mm for f in self.registration.fiducials]).reshape(-1, 3)
         return CorridorLimits(
             depth_mm=self.limit_mm,
             spread=self.model.spread,
             skin_angle_max_deg=self.protocol.skin_angle_max_deg,
-            keep_away_mm=np.ascontiguousarray(T_grid_ct.points(fiducials)),
-            windows_mm=_balls(wishes.entry_windows, anatomy),
-            marks_mm=_balls(wishes.closed_skin, anatomy),
-            wrist=wrist_row(self.registration.T_robot_ct @ anatomy.T_ct_grid, self.suite.tool)
-            if within_reach
-            else None,
+            keep_away_mm=np.ascontiguousarray(T_ct_grid.inverse().points(fiducials)),
+            wrist=wrist_row(self.registration.T_robot_ct @ T_ct_grid, self.suite.tool),
             approach_mm=self.suite.motion.approach_distance_mm,
-            labelled_mm=labelled_box(self.case, anatomy, self.protocol.tip_p95_max_mm),
+            labelled_mm=labelled_box(self.case, self.anatomy, self.protocol.tip_p95_max_mm),
         )
 
     def _search(self, grid: SearchGrid, corridors: Corridors, scorer: Scorer, wishes: Wishes) -> ArraySearch:
         device, protocol, exposures = self.suite.device, self.protocol, self.exposures_mm
         if isinstance(device, BipolarNeedle):
-            family, exposures = single_needle(grid.pitch_mm), (device.span_mm,)
-        else:
-            least, most = protocol.electrodes_min, protocol.electrodes_max
-            if wishes.electrodes is not None:
-                least, most = max(least, wishes.electrodes[0]), min(most, wishes.electrodes[1])
-            if least > most:
-                raise InvalidInputError(
-                    "the protocol allows no array of so many electrodes",
-                    value=wishes.electrodes,
-                    limit=(protocol.electrodes_min, protocol.electrodes_max),
-                    remedy="ask for a number within the limits",
-                )
-            family = family_of(least, most, grid.pitch_mm, self.suite.tool)
+            exposures = (device.span_mm,)
+        family, lesions = self._family(wishes, exposures, grid.pitch_mm)
         options = {float(length): scorer.options(float(length)) for length in np.unique(grid.treated_mm)}
         target = scorer.target
         return ArraySearch(
             grid,
             corridors,
             family,
-            lesion_columns(family, exposures, device, protocol),
+            lesions,
             Ways.of(grid.treated_mm, options, exposures),
             Target(
                 scorer.anatomy.T_ct_grid.inverse().points(target.places_ct_mm), np.ascontiguousarray(target.counts.T)
@@ -231,6 +247,27 @@ class Planner:
             protocol.hit_probability_max,
         )
 
+    def _family(self, wishes: Wishes, exposures_mm: tuple[float, ...], pitch_mm: float) -> tuple[Family, LesionColumns]:
+        """Return the arrays of as many electrodes as asked for, with their lesions; made once."""
+        device, protocol = self.suite.device, self.protocol
+        least, most = protocol.electrodes_min, protocol.electrodes_max
+        if isinstance(device, BipolarNeedle):
+            least, most = 1, 1
+        if wishes.electrodes is not None:
+            least, most = max(least, wishes.electrodes[0]), min(most, wishes.electrodes[1])
+        if least > most:
+            raise InvalidInputError(
+                "the protocol and the device allow no array of so many electrodes",
+                value=wishes.electrodes,
+                remedy="ask for a number within their limits, or leave it open",
+            )
+        key = (least, most, pitch_mm)
+        if key not in self._families:
+            tool = self.suite.tool
+            family = single_needle(pitch_mm) if most == 1 else family_of(least, most, pitch_mm, tool)
+            self._families[key] = family, lesion_columns(family, exposures_mm, device, protocol)
+        return self._families[key]
+
     def _given(self, needles: tuple[NeedleLine, ...], finals: Finals) -> Ranked:
         """Judge an array that was given; it is not refined."""
         assembly, tally = finals.assembly, finals.tally
@@ -238,11 +275,11 @@ class Planner:
         scored = assembly.scorer.score(candidate)
         finalist = None if scored is None else finals.judged(scored)
         if finalist is not None:
-            return Ranked((finals.completed(finalist),), None, assembly, tally, None)
+            return Ranked((finals.completed(finalist),), None, assembly, tally)
         tally.add("arrays_refused")
         if scored is None:
             tally.nearest["arrays_refused"] = "; ".join(against(candidate, assembly))
-        return Ranked((), None, assembly, tally, None)
+        return Ranked((), None, assembly, tally)
 
     def _part(self, first: float, last: float) -> Progress:
         return lambda stage, fraction: self.tell(stage, first + (last - first) * fraction)
@@ -254,11 +291,13 @@ def _balls(balls: tuple[Ball, ...], anatomy: Anatomy) -> FloatArray:
     return np.array([(*T_grid_ct.points(b.centre_ct_mm), b.radius_mm) for b in balls]).reshape(-1, 4)
 
 
-def _proof(grid: SearchGrid, family: Family, ranking: Ranking, best: float | None, checked: int) -> SearchProof:
+def _proof(
+    grid: SearchGrid, fineness: Fineness, family: Family, ranking: Ranking, best: float | None, checked: int
+) -> SearchProof:
     below = ranking.complete_below
     return SearchProof(
         directions=len(grid.out),
-        step_deg=math.degrees(STEP_RAD),
+        step_deg=fineness.step_deg,
         lines=len(grid.lateral_mm),
         pitch_mm=grid.pitch_mm,
         planes=grid.planes_mm.shape[1],

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guidance.ablation.electrode import ElectrodeLine, conducting
 from guidance.ablation.grid import TreatmentGrid
@@ -118,6 +120,12 @@ class Scorer:
         points = self.grid.points_ct_mm(rest & thinned)
         return TargetPoints(points, points)
 
+    def under(self, anatomy: Anatomy, limits: CorridorLimits) -> Scorer:
+        """Return the same under other limits; what was collected of the target, once, is kept."""
+        found = replace(self, anatomy=anatomy, limits=limits)
+        found.__dict__.update(target=self.target, _healthy=self._healthy)
+        return found
+
     def options(self, length_mm: float) -> tuple[Schedule, ...]:
         """Return the ways to treat a length along the axis [mm], the fewest positions first."""
         if isinstance(self.device, BipolarNeedle):
@@ -212,8 +220,8 @@ class Scorer:
             np.array([-1, -1]),
         )
         found = trace_corridors(self.anatomy, grid, self.limits)
-        columns = [np.asarray(found.fate, dtype=np.float64), *found.values]
-        return tuple(np.asarray(v[0, :, 0], dtype=np.float64) for v in columns)
+        columns: tuple[NDArray[Any], ...] = (found.fate, *found.values)
+        return tuple(v[0, :, 0].astype(np.float64) for v in columns)
 
     def needles(self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule) -> list[ElectrodeLine]:
         """Return the needles in frame `ct`, called E1, E2, ..."""

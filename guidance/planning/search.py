@@ -10,9 +10,11 @@ from guidance.check import Severity, not_kept
 from guidance.planning.alternatives import listed_beside
 from guidance.planning.base_advice import advise_base
 from guidance.planning.directions import orientation_words
+from guidance.planning.directions_cut import directions_cut, in_words
 from guidance.planning.infeasible import reasons_before_search, refused
 from guidance.planning.plan import Alternative, Plan, PlanStatus
 from guidance.planning.planner import Planner, Ranked
+from guidance.planning.relaxations import relaxations
 from guidance.planning.single_needle import hopeless, too_little
 from guidance.planning.weights import Weights
 from guidance.planning.wishes import Wishes
@@ -122,10 +124,18 @@ def _no_plan(ranked: Ranked, planner: Planner, wishes: Wishes | None) -> Plan:
     scored = [f.scored for f in ranked.finalists]
     scorer = ranked.assembly.scorer
     reasons = (*too_little(scorer, scored), *ranked.tally.reasons(), *_depth_reason(ranked, planner))
-    if not (wishes is not None and wishes.array) and not hopeless(scorer, scored):
+    update: dict[str, object] = {"proof": ranked.proof}
+    if ranked.search is not None and ranked.arrays_open is not None:
+        cut = directions_cut(ranked.search.corridors.fate, ranked.arrays_open)
+        update["directions_cut"] = cut
+        reasons += (in_words(cut),)
+    if ranked.search is not None and not hopeless(scorer, scored):
         reasons += _beyond_reach(ranked, planner, wishes)
+        opened = relaxations(planner, wishes or Wishes(), ranked)
+        update["relaxations"] = opened
+        reasons += tuple(r.sentence for r in opened)
     found = refused(reasons, planner.case, planner.registration, ranked.tally.counts)
-    return found.model_copy(update={"proof": ranked.proof})
+    return found.model_copy(update=update)
 
 
 def _depth_reason(ranked: Ranked, planner: Planner) -> tuple[str, ...]:

@@ -83,6 +83,15 @@ class Wishes(Value):
     array: tuple[NeedleLine, ...] = ()
     origin: str = ""
 
+    def set_names(self) -> tuple[str, ...]:
+        """Return the names of the wishes that narrow the search."""
+        narrowing = ("out_ct", "entry_windows", "closed_skin", "forbidden", "pinned", "electrodes")
+        return tuple(name for name in narrowing if getattr(self, name) not in (None, ()))
+
+    def without(self, name: str) -> Wishes:
+        """Return the wishes without one of them."""
+        return self.model_copy(update={name: type(self).model_fields[name].default})
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.out_ct is not None and float(np.linalg.norm(self.out_ct)) < 1e-6:
