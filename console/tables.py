@@ -108,8 +108,12 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     out = _console(console)
     if plan.status is not PlanStatus.OK:
         out.print("There is no plan.", style="bold red")
+        if plan.wishes is not None:
+            out.print(f"Asked for: {'; '.join(plan.wishes.described)}.", markup=False)
         _reasons(out, plan.reasons)
         return
+    if plan.wishes is not None:
+        out.print(f"Planned with: {'; '.join(plan.wishes.described)}.", markup=False)
     table = _table(
         "Planned electrodes",
         ("", "depth mm", "exposure mm", "pull-backs mm", "clear of", "mm", "entry95 mm", "tip95 mm"),

@@ -22,6 +22,8 @@ from guidance.case.store import load_case
 from guidance.case.target import entry_region_mm, target_centroid_mm
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.planning.search import plan as search_plan
+from guidance.planning.weights import Weights
+from guidance.planning.wishes import Wishes
 from guidance.procedure.approval import Approval
 from guidance.procedure.execution import Execution
 from guidance.procedure.executor import execute as execute_plan
@@ -219,29 +221,53 @@ class SimulatedProcedure:
         """What the tracker saw at registration. Raises what `load_scene` refuses."""
         return load_scene(self.folder.scene, self.registration)
 
-    def plan(self) -> Plan:
+    def plan(self, wishes: Wishes | None = None, weights: Weights | None = None) -> Plan:
         """Search for an array; save `plan.json`, whether there is a plan or the reasons why there is none.
 
+        Where something is asked for that leaves no plan, the one that stands is kept.
+
+        Args:
+            wishes: Of the operator. Alternatives of the plan that stands go on being listed beside a given array.
+            weights: Of the soft criteria.
+
         Raises:
-            InvalidInputError: The execution of this run has begun.
+            InvalidInputError: The execution of this run has begun, or wishes that nothing can meet.
             RefusedError: The registration was not accepted.
         """
         self._refuse_once_executed("plan")
         registration = self.registration
         if not registration.accepted:
             raise RefusedError("plan", ("the registration was not accepted", *registration.reasons))
-        self.folder.field(as_placed=False).unlink(missing_ok=True)
+        standing = self.standing_plan if wishes is not None or weights is not None else None
+        fields: list[Volume] = []
         with self._timed("plan"):
             plan = search_plan(
                 self.case,
                 registration,
                 suite=self.settings.suite,
                 protocol=self.protocol,
+                wishes=wishes,
+                weights=weights,
+                before=standing.alternatives if standing is not None else (),
                 progress=self._part("plan"),
-                on_field=self.folder.keep_field(as_placed=False),
+                on_field=fields.append,
             )
-            plan.save(self.folder["plan.json"])
+            if plan.status is PlanStatus.OK or standing is None:
+                # No field is better than one of another plan.
+                self.folder.field(as_placed=False).unlink(missing_ok=True)
+                plan.save(self.folder["plan.json"])
+                for field in fields:
+                    self.folder.keep_field(as_placed=False)(field)
         return plan
+
+    @property
+    def standing_plan(self) -> Plan | None:
+        """The saved plan where it has needles and is of this registration, None otherwise."""
+        try:
+            plan = self.saved_plan
+        except InvalidInputError:
+            return None
+        return plan if plan.status is PlanStatus.OK else None
 
     @property
     def saved_plan(self) -> Plan:

@@ -12,7 +12,7 @@ from pathlib import Path
 from console.commands.where import find_case, new_run_folder
 from console.progress import Bars
 from console.tables import show_execution, show_plan, show_registration, show_verdict
-from guidance.planning.plan import Plan, PlanStatus
+from guidance.planning.plan import PlanStatus
 from guidance.procedure.execution import Execution
 from guidance.scene import SuiteDescription
 from guidance.verification.verdict import Verdict
@@ -97,28 +97,24 @@ def _summary(procedure: SimulatedProcedure, verdict: Verdict, seconds: float) ->
 def _show(value: Value, as_json: bool, procedure: SimulatedProcedure) -> None:
     if as_json:
         print(value.canonical_json(), end="")
-    elif isinstance(value, Plan):
-        show_plan(value)
     elif isinstance(value, Execution):
         show_execution(value)
     elif isinstance(value, Verdict):
         show_verdict(value, procedure.saved_plan)
 
 
-def step(name: str, run: Path, as_json: bool) -> int:
-    """Do one step of a run folder: plan or execute.
+def execute_run(run: Path, as_json: bool) -> int:
+    """Insert the needles of a run folder's approved plan.
 
     Raises:
-        RefusedError: The step's answer is no; what it found is saved all the same.
+        RefusedError: Not all of them stand; what was done is saved all the same.
     """
     with Bars() as bars:
         procedure = SimulatedProcedure(run, bars.progress)
-        value: Plan | Execution = procedure.plan() if name == "plan" else procedure.execute()
-    _show(value, as_json, procedure)
-    if isinstance(value, Plan) and value.status is not PlanStatus.OK:
-        raise RefusedError("plan", value.reasons)
-    if isinstance(value, Execution) and not value.completed:
-        raise RefusedError("execute", value.reasons)
+        execution = procedure.execute()
+    _show(execution, as_json, procedure)
+    if not execution.completed:
+        raise RefusedError("execute", execution.reasons)
     return PASS
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from guidance.ablation.lesion import lesion_figures
 from guidance.ablation.pulse_choice import Treatment
 from guidance.ablation.pulses import plan_pulses
 from guidance.ablation.treatment import TreatmentResult
 from guidance.case.case import Case
-from guidance.case.extent import labelled_span
 from guidance.check import Severity, not_kept
 from guidance.planning.alternatives import on_front
 from guidance.planning.anatomy import Anatomy
@@ -63,15 +60,11 @@ class Assembly:
     risk: ArrayRisk
     tally: Tally
 
-    @cached_property
-    def _span(self) -> NDArray[np.int64] | None:
-        return labelled_span(self.case)
-
     def labelled(self, scored: Scored) -> bool:
         """Tell whether every shaft lies in labelled tissue, as far off as its tip may land (and count it when not)."""
         T, room_mm = self.anatomy.T_ct_grid, self.protocol.tip_p95_max_mm
         out = T.directions(scored.candidate.out)
-        span = self._span
+        span = self.risk.span
         worst = room_mm + float(scored.depths_mm.max())  # without labels, all of it
         if span is not None:
             worst = max(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
 from kinematics.arrays import FloatArray
+from kinematics.errors import InvalidInputError
 
 CONE_RAD = math.radians(75.0)
 """Largest angle from straight anterior: beyond, the entry is near the table and the arm's links meet the skin."""
+WORDS_LPS = (("left", "right"), ("back", "front"), ("head", "feet"))
+"""What the ends of each patient axis are called, the positive one first."""
 ANTERIOR_GRID = np.array([0.0, -1.0, 0.0])
 
 
@@ -47,9 +51,34 @@ def lateral_grid(radius_mm: float, pitch_mm: float) -> FloatArray:
 
 def orientation_words(out_lps: FloatArray) -> str:
     """Return where a direction points in the patient, the largest part first: `front, head and left`."""
-    names = (("left", "right"), ("back", "front"), ("head", "feet"))
     parts = sorted(
-        ((abs(float(v)), pair[0] if v > 0.0 else pair[1]) for v, pair in zip(out_lps, names, strict=True)), reverse=True
+        ((abs(float(v)), pair[0] if v > 0.0 else pair[1]) for v, pair in zip(out_lps, WORDS_LPS, strict=True)),
+        reverse=True,
     )
     words = [name for share, name in parts if share > math.sin(math.radians(12.0))]
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def direction_of_words(text: str) -> FloatArray:
+    """Return the unit direction, frame LPS, between what the words name: `front`, `front-right`, `front, feet`.
+
+    Raises:
+        InvalidInputError: Another word, or two that are opposite.
+    """
+    found = np.zeros(3)
+    for word in re.split(r"[\s,+-]+|\band\b", text.strip().lower()):
+        if not word:
+            continue
+        where = [(n, 1.0 - 2.0 * pair.index(word)) for n, pair in enumerate(WORDS_LPS) if word in pair]
+        if not where or found[where[0][0]] == -where[0][1]:
+            raise InvalidInputError(
+                "this names no direction" if not where else "these words name opposite directions",
+                value=text,
+                limit=", ".join(w for pair in WORDS_LPS for w in pair),
+                remedy="join words with a hyphen, such as front-right",
+            )
+        found[where[0][0]] = where[0][1]
+    if not found.any():
+        raise InvalidInputError("no direction is named", value=text, remedy="say front, front-right, ...")
+    unit: FloatArray = found / np.linalg.norm(found)
+    return unit

@@ -14,6 +14,7 @@ from guidance.planning.finalist import Finalist
 from guidance.planning.infeasible import Tally
 from guidance.planning.reach import ArmReach, Reach
 from guidance.planning.scoring import Scored, SolvedArray
+from guidance.planning.wish_rules import WishRules
 from guidance.protocol import Protocol
 from kinematics.insertion import LIMIT_MARGIN_RAD, InsertionStatus
 from kinematics.progress import Progress
@@ -37,6 +38,7 @@ class Finals:
         arm: The arm; None where its place does not matter.
         protocol: Limits.
         tally: Of cuts.
+        wishes: What the operator asked for.
         checked: Arrays looked at.
     """
 
@@ -44,6 +46,7 @@ class Finals:
     arm: ArmReach | None
     protocol: Protocol
     tally: Tally
+    wishes: WishRules
     checked: int = 0
     _closed: set[tuple[int, int, int]] = field(default_factory=set)
     _open: set[tuple[int, int, int]] = field(default_factory=set)
@@ -79,7 +82,7 @@ class Finals:
 
     def refined(self, start: Finalist) -> Finalist:
         """Return the array with its electrodes moved one by one to a local optimum, where that keeps every limit."""
-        scored = self.assembly.scorer.refine(start.scored)
+        scored = self.assembly.scorer.refine(start.scored, self.wishes.allow)
         if scored is start.scored:
             return start
         return self.judged(scored) or start
@@ -114,6 +117,10 @@ class Finals:
             return None
         electrodes = self.assembly.electrodes(scored)
         if electrodes is None:
+            return None
+        unwished = self.wishes.short(electrodes)
+        if unwished is not None:
+            self.tally.cut("arrays_cut_wishes", *unwished)
             return None
         reach = Reach((), (), (), AT_EASE_RAD)
         if self.arm is not None:

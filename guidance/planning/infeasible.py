@@ -50,6 +50,7 @@ STAGES = (
     "arrays_cut_hit_probability",
     "arrays_cut_tip_error",
     "arrays_cut_exact_clearance",
+    "arrays_cut_wishes",
     "arrays_cut_arm_reach",
     "arrays_cut_field",
     "arrays_cut_voltages",

@@ -13,6 +13,7 @@ from guidance.check import Check
 from guidance.planning.chances import Chances, StructureChance
 from guidance.planning.tolerance_map import ToleranceMap
 from guidance.planning.weights import Terms, Weights
+from guidance.planning.wishes import Wishes
 from guidance.scene import Device, ElectrodeDevice
 from kinematics.arrays import Points3, Rows7, Vec3
 from kinematics.value import Value
@@ -230,6 +231,8 @@ class Plan(Value):
     chances: Chances | None = None
     weights: Weights | None = None
     """What ranked the alternatives."""
+    wishes: Wishes | None = None
+    """What the operator asked for; None where the planner was left free."""
     proof: SearchProof | None = None
     directions_cut: dict[str, int] = Field(default_factory=dict)
     """Where there is no plan: how many directions each limit cut, in words."""

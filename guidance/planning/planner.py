@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,15 @@ from guidance.case.extent import labelled_span
 from guidance.planning import risk
 from guidance.planning.anatomy import Anatomy, build_anatomy, with_closed
 from guidance.planning.array_chances import ArrayRisk
-from guidance.planning.array_search import ArraySearch, Ranking, Target, Ways
-from guidance.planning.arrays import Candidate
+from guidance.planning.array_search import ArraySearch, FoundArray, Ranking, Target, Ways
 from guidance.planning.assemble import Assembly
 from guidance.planning.corridors import CorridorLimits, Corridors, labelled_box, trace_corridors
-from guidance.planning.directions import lateral_axes
 from guidance.planning.family import Family, family_of, single_needle
 from guidance.planning.finalist import Finalist
 from guidance.planning.finalists import FINALISTS, Finals
+from guidance.planning.given_array import against, given_candidate
 from guidance.planning.infeasible import Tally
-from guidance.planning.lesion_columns import lesion_columns
+from guidance.planning.lesion_columns import LesionColumns, lesion_columns
 from guidance.planning.plan import SearchProof
 from guidance.planning.reach import ArmReach, wrist_row
 from guidance.planning.schedule import allowed_exposures_mm
@@ -32,6 +31,7 @@ from guidance.planning.scoring import Scorer
 from guidance.planning.search_grid import PITCH_MM, STEP_RAD, SearchGrid, search_grid
 from guidance.planning.shaft_clearances import ShaftClearances
 from guidance.planning.weights import Weights
+from guidance.planning.wish_rules import WishRules
 from guidance.planning.wishes import Ball, NeedleLine, Wishes
 from guidance.procedure.interlocks import deepest_mm
 from guidance.protocol import Protocol
@@ -47,8 +47,6 @@ DEPTH_ROOM_MM = 1.0
 """The grid's depth may be less than the exact one by this."""
 WIDER = (0.5, 2.0, math.inf)
 """How much more than the best an array may score to be listed; the next where too few keep every limit."""
-FINE_DEG, FINE_MM = 0.1, 0.1
-"""Needles of a given array are parallel, and end in one plane, to within this."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +130,18 @@ class Planner:
             self.exposures_mm = allowed_exposures_mm(device.exposures_mm, protocol)
         self.clearances, self.span = ShaftClearances(case), labelled_span(case)
         self.arm = ArmReach(case, registration.T_robot_ct, suite)
+        self._limits = self._free_limits()
+        self._scorer = Scorer(
+            self.anatomy,
+            self._limits,
+            protocol,
+            suite.tool,
+            self.grid,
+            self.exposures_mm,
+            device,
+            self.weights,
+        )
+        self._families: dict[tuple[int, int, float], tuple[Family, LesionColumns]] = {}
         progress("plan: anatomy", 0.15)
 
     def ranked(
@@ -150,17 +160,13 @@ class Planner:
         wishes, fineness = wishes or Wishes(), fineness or Fineness()
         anatomy = with_closed(self.anatomy, wishes.forbidden, self.suite.device.radius_mm)
         tally = Tally()
-        limits = self._limits(anatomy, wishes, within_reach)
-        scorer = Scorer(
-            anatomy,
-            limits,
-            self.protocol,
-            self.suite.tool,
-            self.grid,
-            self.exposures_mm,
-            self.suite.device,
-            self.weights,
+        limits = replace(
+            self._limits,
+            windows_mm=_balls(wishes.entry_windows, anatomy),
+            marks_mm=_balls(wishes.closed_skin, anatomy),
+            wrist=self._limits.wrist if within_reach else None,
         )
+        scorer = self._scorer.under(anatomy, limits)
         assembly = Assembly(
             self.case,
             self.registration,
@@ -175,9 +181,10 @@ class Planner:
             ),
             tally,
         )
-        finals = Finals(assembly, self.arm if within_reach else None, self.protocol, tally)
+        rules = WishRules(wishes, anatomy.T_ct_grid, self.suite.device.radius_mm)
+        finals = Finals(assembly, self.arm if within_reach else None, self.protocol, tally, rules)
         if wishes.array:
-            return self._given(wishes.array, scorer, finals, assembly, tally)
+            return self._given(wishes.array, finals)
         self.tell("plan: corridors", 0.2)
         step_rad = math.radians(fineness.step_deg)
         grid = search_grid(anatomy, wishes, single=self.single, pitch_mm=fineness.pitch_mm, step_rad=step_rad)
@@ -186,11 +193,11 @@ class Planner:
         self.tell("plan: arrays", 0.35)
         search = self._search(grid, corridors, scorer, wishes)
         bound = search.cheapest().best
-        starts, ranking = [], search.below(-math.inf)
-        for wider in WIDER if math.isfinite(bound) else ():
+        starts: list[tuple[FoundArray, Finalist]] = []
+        for wider in WIDER:
             ranking = search.below(bound + wider)
             starts = finals.starts(ranking, fineness.finalists, self._part(0.4, 0.55))
-            if starts:
+            if starts or not math.isfinite(bound):
                 break
         tally.arrays(ranking)
         finalists = []
@@ -209,40 +216,32 @@ class Planner:
             ranking.counts[:, 0],
         )
 
-    def _limits(self, anatomy: Anatomy, wishes: Wishes, within_reach: bool) -> CorridorLimits:
-        """Return what corridors must keep."""
-        T_grid_ct = anatomy.T_ct_grid.inverse()
+    def _free_limits(self) -> CorridorLimits:
+        """Return what corridors must keep, whatever the wishes."""
+        T_ct_grid = self.anatomy.T_ct_grid
         fiducials = np.array([f.centre_ct_mm for f in self.registration.fiducials]).reshape(-1, 3)
         return CorridorLimits(
             depth_mm=self.limit_mm,
             spread=self.model.spread,
             skin_angle_max_deg=self.protocol.skin_angle_max_deg,
-            keep_away_mm=np.ascontiguousarray(T_grid_ct.points(fiducials)),
-            windows_mm=_balls(wishes.entry_windows, anatomy),
-            marks_mm=_balls(wishes.closed_skin, anatomy),
-            wrist=wrist_row(self.registration.T_robot_ct @ anatomy.T_ct_grid, self.suite.tool)
-            if within_reach
-            else None,
+            keep_away_mm=np.ascontiguousarray(T_ct_grid.inverse().points(fiducials)),
+            wrist=wrist_row(self.registration.T_robot_ct @ T_ct_grid, self.suite.tool),
             approach_mm=self.suite.motion.approach_distance_mm,
-            labelled_mm=labelled_box(self.case, anatomy, self.protocol.tip_p95_max_mm),
+            labelled_mm=labelled_box(self.case, self.anatomy, self.protocol.tip_p95_max_mm),
         )
 
     def _search(self, grid: SearchGrid, corridors: Corridors, scorer: Scorer, wishes: Wishes) -> ArraySearch:
         device, protocol, exposures = self.suite.device, self.protocol, self.exposures_mm
         if isinstance(device, BipolarNeedle):
-            family, exposures = single_needle(grid.pitch_mm), (device.span_mm,)
-        else:
-            least, most = protocol.electrodes_min, protocol.electrodes_max
-            if wishes.electrodes is not None:
-                least, most = max(least, wishes.electrodes[0]), min(most, wishes.electrodes[1])
-            family = family_of(least, most, grid.pitch_mm, self.suite.tool)
+            exposures = (device.span_mm,)
+        family, lesions = self._family(wishes, exposures, grid.pitch_mm)
         options = {float(length): scorer.options(float(length)) for length in np.unique(grid.treated_mm)}
         target = scorer.target
         return ArraySearch(
             grid,
             corridors,
             family,
-            lesion_columns(family, exposures, device, protocol),
+            lesions,
             Ways.of(grid.treated_mm, options, exposures),
             Target(
                 scorer.anatomy.T_ct_grid.inverse().points(target.places_ct_mm), np.ascontiguousarray(target.counts.T)
@@ -251,47 +250,39 @@ class Planner:
             protocol.hit_probability_max,
         )
 
-    def _given(
-        self, needles: tuple[NeedleLine, ...], scorer: Scorer, finals: Finals, assembly: Assembly, tally: Tally
-    ) -> Ranked:
+    def _family(self, wishes: Wishes, exposures_mm: tuple[float, ...], pitch_mm: float) -> tuple[Family, LesionColumns]:
+        """Return the arrays of as many electrodes as asked for, with their lesions; made once."""
+        device, protocol = self.suite.device, self.protocol
+        least, most = protocol.electrodes_min, protocol.electrodes_max
+        if isinstance(device, BipolarNeedle):
+            least, most = 1, 1
+        if wishes.electrodes is not None:
+            least, most = max(least, wishes.electrodes[0]), min(most, wishes.electrodes[1])
+        if least > most:
+            raise InvalidInputError(
+                "the protocol and the device allow no array of so many electrodes",
+                value=wishes.electrodes,
+                remedy="ask for a number within their limits, or leave it open",
+            )
+        key = (least, most, pitch_mm)
+        if key not in self._families:
+            tool = self.suite.tool
+            family = single_needle(pitch_mm) if most == 1 else family_of(least, most, pitch_mm, tool)
+            self._families[key] = family, lesion_columns(family, exposures_mm, device, protocol)
+        return self._families[key]
+
+    def _given(self, needles: tuple[NeedleLine, ...], finals: Finals) -> Ranked:
         """Judge an array that was given; it is not refined."""
-        candidate = self._candidate(needles)
-        scored = scorer.score(candidate)
+        assembly, tally = finals.assembly, finals.tally
+        candidate = given_candidate(needles, self.anatomy.T_ct_grid)
+        scored = assembly.scorer.score(candidate)
+        finalist = None if scored is None else finals.judged(scored)
+        if finalist is not None:
+            return Ranked((finals.completed(finalist),), None, assembly, finals, tally)
+        tally.add("arrays_refused")
         if scored is None:
-            tally.add("arrays_refused")
-            tally.nearest["arrays_refused"] = "; ".join(_against(scorer, candidate))
-            return Ranked((), None, assembly, finals, tally)
-        finalist = finals.judged(scored)
-        found = () if finalist is None else (finals.completed(finalist),)
-        return Ranked(found, None, assembly, finals, tally)
-
-    def _candidate(self, needles: tuple[NeedleLine, ...]) -> Candidate:
-        """Return an array that was given as the search sees arrays.
-
-        Raises:
-            InvalidInputError: Its needles are not parallel, or do not end in one plane.
-        """
-        T_grid_ct = self.anatomy.T_ct_grid.inverse()
-        outs = np.array([n.out_ct for n in needles])
-        out = outs.mean(axis=0) / np.linalg.norm(outs.mean(axis=0))
-        turned = math.degrees(math.acos(min(1.0, float((outs @ out).min()))))
-        tips = T_grid_ct.points(np.array([n.tip_ct_mm for n in needles]))
-        out = T_grid_ct.directions(out)
-        planes = tips @ -out
-        for what, value, limit, unit in (
-            ("are not parallel", turned, FINE_DEG, "°"),
-            ("do not end in one plane", float(np.ptp(planes)), FINE_MM, "mm"),
-        ):
-            if value > limit:
-                raise InvalidInputError(
-                    f"the needles of the given array {what}",
-                    value=round(value, 2),
-                    limit=limit,
-                    unit=unit,
-                    remedy="move needles across their axis, all of them by the same depth",
-                )
-        first, second = lateral_axes(-out)
-        return Candidate(out, np.stack([tips @ first, tips @ second], axis=-1), float(planes.mean()))
+            tally.nearest["arrays_refused"] = "; ".join(against(candidate, assembly))
+        return Ranked((), None, assembly, finals, tally)
 
     def _part(self, first: float, last: float) -> Progress:
         return lambda stage, fraction: self.tell(stage, first + (last - first) * fraction)
@@ -301,13 +292,6 @@ def _balls(balls: tuple[Ball, ...], anatomy: Anatomy) -> FloatArray:
     """Return balls in frame `grid`: rows of centre and radius."""
     T_grid_ct = anatomy.T_ct_grid.inverse()
     return np.array([(*T_grid_ct.points(b.centre_ct_mm), b.radius_mm) for b in balls]).reshape(-1, 4)
-
-
-def _against(scorer: Scorer, candidate: Candidate) -> list[str]:
-    """Return what is against an array that was given, on the grid."""
-    fates = scorer.fates(candidate)
-    said = [f"E{n + 1}: {fate.words}" for n, fate in enumerate(fates) if fate.words]
-    return said or ["its distances, its direction, or the room between its hubs are not allowed"]
 
 
 def _proof(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import numpy as np
 
 from guidance.case.case import Case
 from guidance.planning.plan import Plan, PlannedElectrode, PlannedInsertion, PlanStatus
-from guidance.procedure.surroundings import obstacles
+from guidance.procedure.surroundings import obstacles, standing_needles
 from guidance.scene import SuiteDescription
 from kinematics.arm_model import load_lbr
 from kinematics.arrays import FloatArray
@@ -78,6 +78,7 @@ class ArmReach:
 
     def __post_init__(self) -> None:
         self._model, self._tool = load_lbr(), self.suite.tool
+        self._patient = obstacles(self.case, self.T_robot_ct, self.suite, ())
 
     def insertion(self, electrode: PlannedElectrode, standing: Sequence[PlannedElectrode]) -> InsertionPath:
         """Return the arm's path for one electrode with others standing (status and reasons when there is none)."""
@@ -92,13 +93,16 @@ class ArmReach:
         """Return the arm's path along a line from entry to tip, frame `ct` [mm]."""
         self.tried += 1
         entry, tip = self.T_robot_ct.points([entry_ct_mm, tip_ct_mm])
+        scene = self._patient
+        if standing:
+            scene = replace(scene, capsules=standing_needles(self.T_robot_ct, self.suite, tuple(standing)))
         return plan_insertion(
             self._model,
             self._tool,
             entry,
             tip,
             approach_mm=self.suite.motion.approach_distance_mm,
-            obstacles=obstacles(self.case, self.T_robot_ct, self.suite, tuple(standing)),
+            obstacles=scene,
             step_mm=STEP_MM,
             margins=self.margins,
         )

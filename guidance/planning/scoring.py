@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -119,6 +119,12 @@ class Scorer:
         thinned[::HEALTHY_STEP, ::HEALTHY_STEP, ::HEALTHY_STEP] = True
         points = self.grid.points_ct_mm(rest & thinned)
         return TargetPoints(points, points)
+
+    def under(self, anatomy: Anatomy, limits: CorridorLimits) -> Scorer:
+        """Return the same under other limits; what was collected of the target, once, is kept."""
+        found = replace(self, anatomy=anatomy, limits=limits)
+        found.__dict__.update(target=self.target, _healthy=self._healthy)
+        return found
 
     def options(self, length_mm: float) -> tuple[Schedule, ...]:
         """Return the ways to treat a length along the axis [mm], the fewest positions first."""
@@ -316,13 +322,21 @@ class Scorer:
             if np.linalg.norm(lateral[a] - lateral[b]) <= self.protocol.spacing_max_mm
         ]
 
-    def refine(self, start: Scored, rounds: int = 3) -> Scored:
-        """Return a local optimum: needles, whole array, tip plane and direction are moved in shrinking steps."""
+    def refine(self, start: Scored, allowed: Callable[[Candidate], bool] | None = None, rounds: int = 3) -> Scored:
+        """Return a local optimum: needles, whole array, tip plane and direction are moved in shrinking steps.
+
+        Args:
+            start: Where to begin.
+            allowed: Moves that may be made; all when None.
+            rounds: How often all moves are tried.
+        """
         best = start
         lateral_step, tilt = 0.5, math.radians(1.0)
         for _ in range(rounds):
             moved = False
             for move in _moves(best.candidate, lateral_step, tilt):
+                if allowed is not None and not allowed(move):
+                    continue
                 found = self.score(move, best.score - 1e-6)
                 if found is not None and found.score < best.score - 1e-6:
                     best, moved = found, True

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from guidance.case.case import Case
+from guidance.planning.alternatives import listed_beside
 from guidance.planning.base_advice import advise_base
 from guidance.planning.choice import Choice
 from guidance.planning.directions import orientation_words
 from guidance.planning.directions_cut import directions_cut, in_words
 from guidance.planning.infeasible import reasons_before_search, refused
-from guidance.planning.plan import Plan
+from guidance.planning.plan import Alternative, Plan, PlanStatus
 from guidance.planning.planner import Planner, Ranked
 from guidance.planning.relaxations import openings
 from guidance.planning.single_needle import hopeless, too_little
@@ -34,6 +35,7 @@ def plan(
     protocol: Protocol,
     wishes: Wishes | None = None,
     weights: Weights | None = None,
+    before: Sequence[Alternative] = (),
     progress: Progress | None = None,
     on_field: Callable[[Volume], None] | None = None,
 ) -> Plan:
@@ -50,6 +52,7 @@ def plan(
         protocol: Limits.
         wishes: Of the operator; none when None.
         weights: Of the soft criteria; the defaults of this project when None.
+        before: Alternatives of the plan that a given array comes from: they go on being listed.
         progress: Told the stage and the fraction done.
         on_field: Told the largest |E| over all firings of the plan [V/cm], frame `ct`, when there is one.
 
@@ -68,6 +71,11 @@ def plan(
     found = Choice(ranked, planner).plan(on_field)
     if found is None:
         found = _no_plan(ranked, planner, wishes)
+    if wishes is not None and wishes.array and found.status is PlanStatus.OK:
+        listed = listed_beside(found.alternatives[0], before, planner.weights)
+        found = found.model_copy(update={"alternatives": listed})
+    if wishes is not None and wishes.described:
+        found = found.model_copy(update={"wishes": wishes})
     tell("plan: done", 1.0)
     return found
 

@@ -7,6 +7,7 @@ moved. An electrode that the operator pinned makes it a grid of one direction, o
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from guidance.planning.anatomy import Anatomy
 from guidance.planning.directions import lateral_axes, lateral_grid, outward_directions
 from guidance.planning.schedule import ABOVE_MM
-from guidance.planning.wishes import Wishes
+from guidance.planning.wishes import Ball, Wishes
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
+from kinematics.frames import Transform
 
 PITCH_MM = 1.0
 STEP_RAD = math.radians(2.0)
@@ -78,7 +80,8 @@ def search_grid(
 
     Args:
         anatomy: Target and axes.
-        wishes: A direction or a pinned electrode narrow it.
+        wishes: A direction or a pinned electrode narrow it, and entry windows: what no array can enter through is
+            left out.
         single: For one needle that treats alone.
         pitch_mm: Of the lateral grid.
         step_rad: Between directions.
@@ -105,13 +108,22 @@ def search_grid(
                 frame="ct",
                 remedy="ask for a direction within 75° of straight anterior, or for a wider cone",
             )
+    wide = round(CENTRES_MM / pitch_mm)
+    if wishes.entry_windows and pinned is None:
+        out = out[_may_enter(out, wishes.entry_windows, T_grid_ct, (wide + 1) * pitch_mm)]
+        if len(out) == 0:
+            raise InvalidInputError(
+                "no direction that needles may come from leads from the target through the entry windows",
+                value="; ".join(b.words for b in wishes.entry_windows),
+                frame="ct",
+                remedy="move or widen the windows, or leave the direction open",
+            )
     axes = [lateral_axes(-o) for o in out]
     first, second = (np.array([a[n] for a in axes]) for n in range(2))
     deepest, top = (np.array([f(tumour @ -o) for o in out]) for f in (np.max, np.min))
     planes = deepest[:, None] + np.array(beyond)
     across = max(float(np.hypot(tumour @ f, tumour @ s).max()) for f, s in zip(first[::40], second[::40], strict=True))
     reach = min(max(across + BESIDE_MM, LEAST_MM), WIDEST_MM * pitch_mm)
-    wide = round(CENTRES_MM / pitch_mm)
     if single:
         reach = CENTRES_MM
     lateral = lateral_grid(reach, pitch_mm)
@@ -148,3 +160,18 @@ def search_grid(
         wide,
         must,
     )
+
+
+def _may_enter(out: FloatArray, windows: Sequence[Ball], T_grid_ct: Transform, off_mm: float) -> NDArray[np.bool_]:
+    """Tell from which directions an array could enter through windows.
+
+    The middle of the entries lies in every ball that holds all windows, and within `off_mm` of the line through the
+    target's centroid: centres of arrays do, and the needles' places have their mean within a step of it.
+    """
+    centres = T_grid_ct.points(np.array([b.centre_ct_mm for b in windows]))
+    middle = centres.mean(axis=0)
+    radius = max(float(np.linalg.norm(c - middle)) + b.radius_mm for c, b in zip(centres, windows, strict=True))
+    along = out @ middle
+    across = np.linalg.norm(middle - along[:, None] * out, axis=1)
+    found: NDArray[np.bool_] = (across <= radius + off_mm) & (along > -radius)
+    return found

@@ -24,6 +24,28 @@ def skin_points_ct_mm(case: Case) -> FloatArray:
     return case.body.points_mm(np.argwhere(coarse & ~inner) * step)
 
 
+def standing_needles(
+    T_robot_ct: Transform, suite: SuiteDescription, standing: tuple[PlannedElectrode, ...]
+) -> tuple[Capsule, ...]:
+    """Return shaft and hub of each electrode that stands, in the robot frame.
+
+    Args:
+        T_robot_ct: The registration.
+        suite: The electrode.
+        standing: Electrodes that stand in the patient already.
+    """
+    device = suite.device
+    capsules = []
+    for electrode in standing:
+        out = electrode.entry_ct_mm - electrode.tip_ct_mm
+        out = out / np.linalg.norm(out)
+        face = electrode.tip_ct_mm + device.usable_length_mm * out
+        ends = T_robot_ct.points([electrode.tip_ct_mm, face, face + device.hub_length_mm * out])
+        capsules.append(Capsule(ends[0], ends[1], device.radius_mm, f"shaft of {electrode.id}"))
+        capsules.append(Capsule(ends[1], ends[2], 0.5 * device.hub_diameter_mm, f"hub of {electrode.id}"))
+    return tuple(capsules)
+
+
 def obstacles(
     case: Case, T_robot_ct: Transform, suite: SuiteDescription, standing: tuple[PlannedElectrode, ...]
 ) -> Obstacles:
@@ -35,22 +57,13 @@ def obstacles(
         suite: The table and the electrode.
         standing: Electrodes that stand in the patient already.
     """
-    skin = skin_points_ct_mm(case)
-    device, table = suite.device, suite.table
-    capsules = []
-    for electrode in standing:
-        out = electrode.entry_ct_mm - electrode.tip_ct_mm
-        out = out / np.linalg.norm(out)
-        face = electrode.tip_ct_mm + device.usable_length_mm * out
-        ends = T_robot_ct.points([electrode.tip_ct_mm, face, face + device.hub_length_mm * out])
-        capsules.append(Capsule(ends[0], ends[1], device.radius_mm, f"shaft of {electrode.id}"))
-        capsules.append(Capsule(ends[1], ends[2], 0.5 * device.hub_diameter_mm, f"hub of {electrode.id}"))
+    skin, table = skin_points_ct_mm(case), suite.table
     middle = 0.5 * (skin.min(axis=0) + skin.max(axis=0))
     middle[1] = skin[:, 1].max() + 0.5 * table.thickness_mm + 0.5 * SKIN_STEP_MM
     T_ct_box = Transform.of("ct", "table", np.eye(3), middle)
     half = np.array([0.5 * table.width_mm, 0.5 * table.thickness_mm, 0.5 * table.length_mm])
     return Obstacles(
-        capsules=tuple(capsules),
+        capsules=standing_needles(T_robot_ct, suite, standing),
         skin_points_mm=read_only(T_robot_ct.points(skin)),
         table_box=(T_robot_ct @ T_ct_box, read_only(half)),
     )
