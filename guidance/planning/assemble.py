@@ -13,7 +13,7 @@ from guidance.ablation.pulses import plan_pulses
 from guidance.ablation.treatment import TreatmentResult
 from guidance.case.case import Case
 from guidance.check import Severity, not_kept
-from guidance.planning.alternatives import on_front
+from guidance.planning.alternatives import on_front, why_chosen
 from guidance.planning.anatomy import Anatomy
 from guidance.planning.array_chances import ArrayChances, ArrayRisk, PlannedArray
 from guidance.planning.electrodes import crossed_mm, skin_entry_mm, unlabelled_mm
@@ -224,6 +224,7 @@ class Assembly:
             order=finalist.reach.order,
             insertions=finalist.reach.insertions,
             alternatives=alternatives,
+            why=why_chosen(alternatives, self.scorer.weights),
             hit_probability=chances.plan.touching,
             chances=chances.plan,
             weights=self.scorer.weights,

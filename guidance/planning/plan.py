@@ -203,6 +203,23 @@ class SearchProof(Value):
     checked: int
 
     @property
+    def sentence(self) -> str:
+        """What was searched through, in words."""
+        said = (
+            f"Searched: {self.directions:,} directions {self.step_deg:g}° apart, {self.lines:,} lines "
+            f"{self.pitch_mm:g} mm apart, {self.planes} tip depths; {sum(self.family.values())} arrays of "
+            f"{len(self.family)} shapes at every centre, {self.arrays_open:,} of them open."
+        )
+        if self.best_score is None:
+            return said
+        if not self.complete:
+            return f"{said} Better ones may be left among those that the lists had no room for."
+        return (
+            f"{said} None that keeps every hard limit scores better than the first, {self.best_score:.2f}; refined off "
+            "the grid after that."
+        )
+
+    @property
     def complete(self) -> bool:
         """Whether no array of grid and family that keeps every hard limit scores less than the best one."""
         return self.best_score is None or self.complete_below is None or self.best_score <= self.complete_below
@@ -226,6 +243,8 @@ class Plan(Value):
     order: tuple[str, ...] = ()
     insertions: tuple[PlannedInsertion, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
+    why: str = ""
+    """Why the chosen alternative was chosen."""
     hit_probability: float | None = None
     """That any shaft touches any forbidden structure."""
     chances: Chances | None = None
