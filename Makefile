@@ -11,7 +11,7 @@ CASE ?= lidc
 SEED ?= 0
 TRIALS ?= 20
 
-.PHONY: help setup run test check format lock bench bench-registration bench-ablation campaign clean
+.PHONY: help setup run test check format lock bench bench-registration bench-ablation bench-planning campaign clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -60,6 +60,12 @@ ABLATION := $(sort $(patsubst benchmarks/ablation_%.py,%,$(wildcard benchmarks/a
 bench-ablation: setup
 	@failed=; for part in $(ABLATION); do \
 		echo "== $$part"; $(BIN)/python -m benchmarks.ablation_$$part || failed="$$failed $$part"; \
+	done; [ -z "$$failed" ] || { echo "missed:$$failed"; exit 1; }
+
+PLANNING := $(sort $(patsubst benchmarks/planning_%.py,%,$(wildcard benchmarks/planning_*.py)))
+bench-planning: setup
+	@failed=; for part in $(PLANNING); do \
+		echo "== $$part"; $(BIN)/python -m benchmarks.planning_$$part || failed="$$failed $$part"; \
 	done; [ -z "$$failed" ] || { echo "missed:$$failed"; exit 1; }
 
 campaign: setup
