@@ -169,9 +169,13 @@ def trace(
         if safe < 0.0:
             gap = at(nodes, TOUCH, x, y, z)
             if gap < sigmas * widest:
-                gx = at(nodes, TOUCH, x + 1, y, z) - at(nodes, TOUCH, x - 1, y, z)
-                gy = at(nodes, TOUCH, x, y + 1, z) - at(nodes, TOUCH, x, y - 1, z)
-                gz = at(nodes, TOUCH, x, y, z + 1) - at(nodes, TOUCH, x, y, z - 1)
+                # The direction of the gap by the nodes beside the nearest: it needs no interpolation.
+                i = min(max(i, 1), nodes.shape[0] - 2)
+                j = min(max(j, 1), nodes.shape[1] - 2)
+                k = min(max(k, 1), nodes.shape[2] - 2)
+                gx = nodes[i + 1, j, k, TOUCH] - nodes[i - 1, j, k, TOUCH]
+                gy = nodes[i, j + 1, k, TOUCH] - nodes[i, j - 1, k, TOUCH]
+                gz = nodes[i, j, k + 1, TOUCH] - nodes[i, j, k - 1, TOUCH]
                 size = math.sqrt(gx * gx + gy * gy + gz * gz) + 1e-9
                 along = (gx * out[0] + gy * out[1] + gz * out[2]) / size
                 share = (depth - back) / depth
