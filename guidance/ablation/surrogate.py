@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.line_charges import LineCharges, Pair, firing_shares, indexed
@@ -160,6 +162,19 @@ class TargetPoints:
         self.counts: FloatArray = np.stack(
             [np.bincount(part, minlength=len(first)).astype(float) for part in (inverse[:count], inverse[count:])]
         )
+
+    @cached_property
+    def rank_of_eight(self) -> NDArray[np.intp]:
+        """A number from 0 to 7 for every place, at random among eight that lie together: shares that are spread evenly.
+
+        Every so-manieth place of a row would not do: rows of like length put the same places into the share.
+        """
+        together = cKDTree(self.points.T, leafsize=8).indices
+        eight = np.arange(len(together)) // 8
+        shuffled = np.lexsort((np.random.default_rng(8).random(len(together)), eight))
+        rank = np.empty(len(together), dtype=np.intp)
+        rank[together[shuffled]] = np.arange(len(together)) % 8
+        return rank
 
     def largest_v_per_cm(self, lines: Sequence[ElectrodeLine], pairs: Sequence[Pair]) -> Float32:
         """Return the largest |E| [V/cm] over all firings at every place, shape (n,).

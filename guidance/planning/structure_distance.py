@@ -2,7 +2,8 @@
 
 Round each structure, every voxel's centre knows which box of the structure is nearest to it (a feature transform,
 separable along the image's axes). The distance of any point is the least to the boxes that its eight surrounding
-centres know: exact where a face, an edge or a corner is nearest, as interpolated distances are not.
+centres know. That is exact where a face, an edge or a corner is nearest, as interpolated distances are not, and too
+long in fewer than one place of a hundred, between loose voxels.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ NEAR_MM = 8.0
 """Beyond its limit: a shaft that is planned farther from a structure is not looked at, for five deviations are less."""
 STEP_MM = 6.0
 """Distances are known this far beyond the limit: it is what lets a shaft be followed in long steps."""
-LEAST_STEP_MM = 0.25
-"""Along a shaft, where it is closest: what lies between two samples is nearer by less than 0.01 mm."""
+LEAST_STEP_MM = 0.2
+"""Along a shaft, where it is closest: what lies between two samples is nearer by less than 0.01 mm where it touches."""
 
 
 @dataclass(frozen=True, eq=False)
