@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from console.cli_arguments import DeviceOption, JsonOption, RunArgument, SeedOption, TissueSetOption, TreatedOption
+from console.cli_plan import plan
 from kinematics.errors import InvalidInputError, RefusedError, SafetyStop, StorageError
 
 PASS, FAIL, REFUSED, INTERNAL = 0, 1, 2, 3
@@ -28,18 +30,6 @@ case_app = typer.Typer(help="Get or make a case.", no_args_is_help=True, rich_ma
 app.add_typer(case_app, name="case")
 calibrate_app = typer.Typer(help="Calibrate what the robot works with.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(calibrate_app, name="calibrate")
-
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, such as runs/20260101-120000-lidc.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the step's value as JSON on standard output.")]
-TissueSetOption = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Named set of conductivities (docs/tissue.md); an unknown name lists them."),
-]
-DeviceOption = Annotated[str, typer.Option(help="monopolar electrodes, or one bipolar needle.")]
-TreatedOption = Annotated[
-    str | None, typer.Option("--device", help="monopolar or bipolar; default: the case's own, or monopolar.")
-]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 
 
 @app.command()
@@ -131,67 +121,7 @@ def register(
     raise typer.Exit(status)
 
 
-@app.command()
-def plan(
-    run: RunArgument,
-    come_from: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="X,Y,Z",
-            help="Direction from the target that needles come from, along left, back, head; or words: front-right.",
-        ),
-    ] = None,
-    within_deg: Annotated[
-        float | None, typer.Option("--within", metavar="DEG", help="How far from it they may; default 8.")
-    ] = None,
-    entry: Annotated[
-        list[str] | None,
-        typer.Option(metavar="X,Y,Z,R", help="Enter within R mm of this point of the CT (LPS); may be repeated."),
-    ] = None,
-    close: Annotated[
-        list[str] | None, typer.Option(metavar="X,Y,Z,R", help="Skin where no needle enters; may be repeated.")
-    ] = None,
-    forbid: Annotated[
-        list[str] | None, typer.Option(metavar="X,Y,Z,R", help="Region that no shaft crosses; may be repeated.")
-    ] = None,
-    electrodes: Annotated[str | None, typer.Option(metavar="N or N-M", help="How many electrodes.")] = None,
-    pin: Annotated[
-        str | None, typer.Option(metavar="E2", help="This electrode of the saved plan stays; the others are searched.")
-    ] = None,
-    move: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="E2:DX,DY[,DZ]",
-            help="Move an electrode of the saved plan across its axis, mm along left, back, head; may be repeated.",
-        ),
-    ] = None,
-    choose: Annotated[str | None, typer.Option(metavar="A3", help="Take an alternative of the saved plan.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSON with weights of the score; the others stay as they are.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Search for a parallel array that the rules and the arm allow, or change the saved plan.
-
-    A change that leaves no plan says why, and the saved plan stays.
-    """
-    from console.commands.plan_options import PlanOptions
-    from console.commands.planning import plan_run
-
-    options = PlanOptions(
-        come_from=come_from,
-        within_deg=within_deg,
-        entry=tuple(entry or ()),
-        close=tuple(close or ()),
-        forbid=tuple(forbid or ()),
-        electrodes=electrodes,
-        pin=pin,
-        move=tuple(move or ()),
-        choose=choose,
-        weights=weights,
-    )
-    raise typer.Exit(plan_run(run, options, as_json))
+app.command()(plan)
 
 
 @app.command()

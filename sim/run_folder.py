@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from guidance.planning.plan import Plan, PlanStatus
 from guidance.scene import SuiteDescription
 from kinematics.durable import write_text
 from kinematics.errors import InvalidInputError
 from kinematics.value import Value
 from registration.budget import ErrorBudget
 from registration.images.volume import Volume, write_image
+from registration.registration import Registration
 
 
 class RunSettings(Value):
@@ -58,6 +60,25 @@ class RunFolder:
     def keep_field(self, *, as_placed: bool) -> Callable[[Volume], None]:
         """Return what saves a field as an image, so that report and other programs need not solve it again."""
         return lambda field: write_image(field, self.field(as_placed=as_placed))
+
+    def standing_plan(self, registration: Registration) -> Plan | None:
+        """Return the saved plan where it has needles and was made for this registration; None otherwise."""
+        try:
+            plan = Plan.load(self["plan.json"])
+        except InvalidInputError:
+            return None
+        fits = plan.registration_sha256 == registration.sha256()
+        return plan if fits and plan.status is PlanStatus.OK else None
+
+    def keep_plan(self, plan: Plan, fields: Sequence[Volume], standing: Plan | None) -> None:
+        """Save a plan with its fields, unless there is none and a plan stands that it would replace."""
+        if plan.status is not PlanStatus.OK and standing is not None:
+            return
+        # A field of another plan is worse than none.
+        self.field(as_placed=False).unlink(missing_ok=True)
+        plan.save(self["plan.json"])
+        for field in fields:
+            self.keep_field(as_placed=False)(field)
 
     @property
     def journal(self) -> Path:

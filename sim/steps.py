@@ -224,11 +224,7 @@ class SimulatedProcedure:
     def plan(self, wishes: Wishes | None = None, weights: Weights | None = None) -> Plan:
         """Search for an array; save `plan.json`, whether there is a plan or the reasons why there is none.
 
-        Where something is asked for that leaves no plan, the one that stands is kept.
-
-        Args:
-            wishes: Of the operator. Alternatives of the plan that stands go on being listed beside a given array.
-            weights: Of the soft criteria.
+        Where wishes or weights leave no plan, the one that stands is kept; its alternatives stay beside a given array.
 
         Raises:
             InvalidInputError: The execution of this run has begun, or wishes that nothing can meet.
@@ -238,7 +234,7 @@ class SimulatedProcedure:
         registration = self.registration
         if not registration.accepted:
             raise RefusedError("plan", ("the registration was not accepted", *registration.reasons))
-        standing = self.standing_plan if wishes is not None or weights is not None else None
+        standing = self.folder.standing_plan(registration) if wishes or weights else None
         fields: list[Volume] = []
         with self._timed("plan"):
             plan = search_plan(
@@ -252,22 +248,8 @@ class SimulatedProcedure:
                 progress=self._part("plan"),
                 on_field=fields.append,
             )
-            if plan.status is PlanStatus.OK or standing is None:
-                # No field is better than one of another plan.
-                self.folder.field(as_placed=False).unlink(missing_ok=True)
-                plan.save(self.folder["plan.json"])
-                for field in fields:
-                    self.folder.keep_field(as_placed=False)(field)
+            self.folder.keep_plan(plan, fields, standing)
         return plan
-
-    @property
-    def standing_plan(self) -> Plan | None:
-        """The saved plan where it has needles and is of this registration, None otherwise."""
-        try:
-            plan = self.saved_plan
-        except InvalidInputError:
-            return None
-        return plan if plan.status is PlanStatus.OK else None
 
     @property
     def saved_plan(self) -> Plan:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from kinematics.errors import InvalidInputError, RefusedError
 
 LEAST_MOVE_MM = 0.05
 """A shorter move across the needle is none."""
+WITHIN_DEG = 8.0
+CARRIED = ("out_ct", "within_deg", "entry_windows", "closed_skin", "forbidden", "electrodes")
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,19 @@ class Asked:
 
     Args:
         wishes: None where nothing is.
+        weights: Of the saved plan whose needles are named.
         notes: What was read otherwise than typed.
     """
 
     wishes: Wishes | None
+    weights: Weights | None = None
     notes: tuple[str, ...] = ()
 
 
 def asked_of_plan(options: PlanOptions, saved: Callable[[], Plan]) -> Asked:
     """Return what the options ask for.
+
+    What was asked of the saved plan before holds on where its needles are pinned, moved or chosen.
 
     Args:
         options: As typed.
@@ -71,19 +78,29 @@ def asked_of_plan(options: PlanOptions, saved: Callable[[], Plan]) -> Asked:
         raise InvalidInputError(
             "--within needs a direction", value=options.within_deg, unit="°", remedy="add --from, such as --from front"
         )
-    free = Wishes(
-        out_ct=_direction(options.come_from) if options.come_from is not None else None,
-        within_deg=Wishes().within_deg if options.within_deg is None else options.within_deg,
-        entry_windows=tuple(_ball("--entry", text) for text in options.entry),
-        closed_skin=tuple(_ball("--close", text) for text in options.close),
-        forbidden=tuple(_ball("--forbid", text) for text in options.forbid),
-        electrodes=_count(options.electrodes) if options.electrodes is not None else None,
-    )
-    notes: tuple[str, ...] = ()
-    if given:
-        found, notes = _of_saved(options, _with_needles(saved()))
-        free = Wishes(**{**{name: getattr(free, name) for name in Wishes.model_fields}, **found})
-    return Asked(free if free.described else None, notes)
+    typed = _typed(options)
+    if not given:
+        wishes = Wishes(**typed)
+        return Asked(wishes if wishes.described else None)
+    plan = _with_needles(saved())
+    found, notes = _of_saved(options, plan)
+    kept = {} if plan.wishes is None else {name: getattr(plan.wishes, name) for name in CARRIED}
+    return Asked(Wishes(**{**kept, **typed, **found}), plan.weights, notes)
+
+
+def _typed(options: PlanOptions) -> dict[str, Any]:
+    """Return the fields of the wishes that were typed and need no saved plan."""
+    found: dict[str, Any] = {}
+    if options.come_from is not None:
+        found["out_ct"] = _direction(options.come_from)
+        found["within_deg"] = WITHIN_DEG if options.within_deg is None else options.within_deg
+    if options.electrodes is not None:
+        found["electrodes"] = _count(options.electrodes)
+    for name, option in (("entry_windows", "entry"), ("closed_skin", "close"), ("forbidden", "forbid")):
+        texts: tuple[str, ...] = getattr(options, option)
+        if texts:
+            found[name] = tuple(_ball(f"--{option}", text) for text in texts)
+    return found
 
 
 def read_weights(path: Path) -> Weights:
@@ -111,7 +128,7 @@ def _with_needles(plan: Plan) -> Plan:
     return plan
 
 
-def _of_saved(options: PlanOptions, plan: Plan) -> tuple[dict[str, object], tuple[str, ...]]:
+def _of_saved(options: PlanOptions, plan: Plan) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the fields of the wishes that name needles of the saved plan, and what to tell of them."""
     of = f"of plan {plan.sha256()[:16]}"
     lines = {e.id: NeedleLine(entry_ct_mm=e.entry_ct_mm, tip_ct_mm=e.tip_ct_mm) for e in plan.electrodes}

@@ -23,7 +23,7 @@ def plan_run(run: Path, options: PlanOptions, as_json: bool) -> int:
     with Bars() as bars:
         procedure = SimulatedProcedure(run, bars.progress)
         asked = asked_of_plan(options, lambda: procedure.saved_plan)
-        weights = read_weights(options.weights) if options.weights is not None else None
+        weights = read_weights(options.weights) if options.weights is not None else asked.weights
         for note in asked.notes:
             bars.note(note)
         plan = procedure.plan(wishes=asked.wishes, weights=weights)
@@ -32,7 +32,7 @@ def plan_run(run: Path, options: PlanOptions, as_json: bool) -> int:
     else:
         show_plan(plan)
     if plan.status is not PlanStatus.OK:
-        standing = procedure.standing_plan
+        standing = procedure.folder.standing_plan(procedure.registration)
         if standing is not None:
             print(f"note: the plan that stood before is kept: {standing.sha256()[:16]}", file=sys.stderr)
         raise RefusedError("plan", plan.reasons)
