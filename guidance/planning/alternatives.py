@@ -78,7 +78,7 @@ def listed_beside(given: Alternative, before: Sequence[Alternative], weights: We
         before: Of the plan before; those without terms are of older versions, and left out.
         weights: Of the terms.
     """
-    rest = {a.id: a for a in before if a.id and a.terms is not None}
+    rest = {a.id: a for a in before if a.id and a.terms is not None and not a.device}
     known = next((name for name, a in rest.items() if _same(a, given)), None)
     if known is None:
         known = f"A{max((int(name[1:]) for name in rest), default=0) + 1}"
@@ -93,7 +93,8 @@ def listed_beside(given: Alternative, before: Sequence[Alternative], weights: We
         found.append(
             a.model_copy(update={"score": scores[name], "on_front": best, "chosen": chosen, "why_not": why_not})
         )
-    return tuple(sorted(found, key=lambda a: (a.score, int(a.id[1:]))))
+    ranked = sorted(found, key=lambda a: (a.score, int(a.id[1:])))
+    return (*ranked, *(a for a in before if a.device))
 
 
 def _same(one: Alternative, other: Alternative) -> bool:

@@ -109,6 +109,7 @@ class Alternative(Value):
 
     Args:
         id: `A1` is the first of the ranking.
+        device: Name of another device than the plan's own; empty otherwise.
         electrodes: How many.
         spacing_mm: Mean of the pulsed pairs.
         axis_ct: Direction of the needles, skin to tip.
@@ -126,6 +127,7 @@ class Alternative(Value):
     """
 
     id: str = ""
+    device: str = ""
     electrodes: int
     spacing_mm: float
     axis_ct: Vec3

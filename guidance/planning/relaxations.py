@@ -20,7 +20,7 @@ from guidance.planning.planner import Fineness, Planner, Ranked
 from guidance.planning.wishes import Wishes
 from guidance.procedure.interlocks import deepest_mm
 from guidance.protocol import Protocol
-from guidance.scene import ElectrodeDevice, SuiteDescription
+from guidance.scene import BipolarNeedle, ElectrodeDevice, SuiteDescription
 
 COARSE = Fineness(step_deg=4.0, pitch_mm=2.0, finalists=1)
 STRUCTURES = 4
@@ -136,6 +136,8 @@ def _changes(planner: Planner, wishes: Wishes, ranked: Ranked, alone: dict[str, 
         yield f"up to {STEEPER_DEG:g}° to the skin's normal", _protocol(skin_angle_max_deg=STEEPER_DEG)
     if cut["corridors_cut_wrist_reach"] or cut["arrays_cut_arm_reach"]:
         yield "the arm in another place", lambda s: replace(s, within_reach=False)
+    if not planner.single:
+        yield "one bipolar needle in place of an array", _bipolar
     if cut["arrays_cut_coverage_estimate"] and protocol.coverage_margin_min_percent > LESS_MARGIN_PERCENT:
         words = f"tumour + {protocol.margin_mm:g} mm accepted at {LESS_MARGIN_PERCENT:g} %"
         yield words, _protocol(coverage_margin_min_percent=LESS_MARGIN_PERCENT)
@@ -175,6 +177,12 @@ def _deeper(planner: Planner) -> Iterator[tuple[str, Change]]:
             return replace(s, case=case, suite=s.suite.model_copy(update={"device": device}))
 
         yield f"a needle of {LONG_NEEDLE_MM:g} mm", longer_needle
+
+
+def _bipolar(setting: _Setting) -> _Setting:
+    device = BipolarNeedle()
+    case = replace(setting.case, description=setting.case.description.model_copy(update={"device": device}))
+    return replace(setting, case=case, suite=setting.suite.model_copy(update={"device": device}))
 
 
 def _without(name: str) -> Change:

@@ -14,6 +14,7 @@ from guidance.planning.infeasible import reasons_before_search, refused
 from guidance.planning.plan import Alternative, Plan, PlanStatus
 from guidance.planning.planner import Planner, Ranked
 from guidance.planning.relaxations import openings
+from guidance.planning.single_choice import single_choice
 from guidance.planning.single_needle import hopeless, too_little
 from guidance.planning.weights import Weights
 from guidance.planning.wishes import Wishes
@@ -74,6 +75,10 @@ def plan(
     if wishes is not None and wishes.array and found.status is PlanStatus.OK:
         listed = listed_beside(found.alternatives[0], before, planner.weights)
         found = found.model_copy(update={"alternatives": listed, "why": why_chosen(listed, planner.weights)})
+    elif found.status is PlanStatus.OK:
+        beside = single_choice(planner)
+        if beside is not None:
+            found = found.model_copy(update={"alternatives": (*found.alternatives, beside)})
     if wishes is not None and wishes.described:
         found = found.model_copy(update={"wishes": wishes})
     tell("plan: done", 1.0)
