@@ -48,6 +48,8 @@ from tests.registered import registered
 
 REFERENCE_DRAWS = 40000
 PHANTOMS = 10
+TRIES = 500
+"""Where no array is found so near to a structure, another distance is drawn."""
 CELL_MM, FINE_EVERY = 3.0, 20
 """Of the places where coverage is counted, but for one plan of so many, which has those of planning, 1 mm apart."""
 POINTS, SHARE, ERRORS = 0.005, 0.1, 3.0
@@ -102,7 +104,11 @@ def problem(number: int, seed: int) -> Problem:
 
 def _array(here: Scene, rng: np.random.Generator, clearance_mm: float, *, bipolar: bool) -> PlannedArray:
     anatomy = here.anatomy
+    tried = 0
     while True:
+        tried += 1
+        if tried % TRIES == 0:
+            clearance_mm = rng.uniform(0.0, 8.0)
         out = np.array([0.0, -1.0, 0.0]) + rng.uniform(-0.9, 0.9, 3) * [1.0, 0.0, 1.0]
         out /= np.linalg.norm(out)
         side = rng.uniform(13.0, 18.0)
