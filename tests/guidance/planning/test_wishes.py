@@ -107,10 +107,12 @@ def test_windows_leave_out_no_array(planner: Planner, free: Finalist) -> None:
     """Directions left out for windows hold nothing: windows round the best array leave it the best one."""
     entries = np.array([n.entry_ct_mm for n in lines(free)])
     middle = entries.mean(axis=0)
-    radius = float(np.linalg.norm(entries - middle, axis=1).max()) + 1.0
-    beside = Ball(centre_ct_mm=middle + np.array([20.0, 0.0, 0.0]), radius_mm=8.0)
-    far = (Ball(centre_ct_mm=middle, radius_mm=radius), beside)
-    found = ranked(planner, entry_windows=far)
+    radius = float(np.linalg.norm(entries - middle, axis=1).max()) + 8.0
+    near = (
+        Ball(centre_ct_mm=middle, radius_mm=radius),
+        Ball(centre_ct_mm=middle + np.array([4.0, 0.0, 0.0]), radius_mm=9.0),
+    )
+    found = ranked(planner, entry_windows=near)
     assert found.proof is not None
     assert found.proof.directions < ranked(planner).proof.directions  # type: ignore[union-attr]
     assert np.array_equal(found.finalists[0].scored.tips_mm, free.scored.tips_mm)
@@ -293,7 +295,7 @@ def test_every_wish_is_said() -> None:
         out_ct=np.array([0.0, -2.0, 0.0]),
         entry_windows=(ball,),
         closed_skin=(ball,),
-        forbidden=(ball,),
+        forbidden=(Ball(centre_ct_mm=np.array([50.0, 0.0, 0.0]), radius_mm=5.0),),
         electrodes=(3, 4),
         pinned=LINE,
         origin="E2 of plan 0123",
