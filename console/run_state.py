@@ -29,7 +29,7 @@ def describe(run: Path) -> dict[str, Any]:
     """Return where a run stands.
 
     Returns:
-        `name`, `case`, `seed`, `version`; `steps` (name, state, reasons); `next_step` and `command`; `outcome`
+        `name`, `path`, `case`, `seed`, `version`; `steps` (name, state, reasons); `next_step` and `command`; `outcome`
         (`pass`, `fail`, `refused` or `under way`); `plan_sha256`, `approved`, `executed`; the parts of the saved
         values that the page shows. A file that cannot be read is a step that is damaged, never an exception.
     """
@@ -44,6 +44,7 @@ def describe(run: Path) -> dict[str, Any]:
     next_step = None if stopped is not None else waiting
     return {
         "name": run.name,
+        "path": str(run),
         "case": settings.get("case_name", "?"),
         "seed": settings.get("seed"),
         "version": settings.get("version"),

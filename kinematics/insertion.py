@@ -167,7 +167,7 @@ class _Search:
         angles_rad = 2.0 * np.pi / arm_angles * np.arange(arm_angles)
         line = Line(
             tips_mm=self.tips_mm,
-            rotations=np.stack([rolled(self.axis, roll) for roll in rolls_rad]),
+            rotations=_rolled(self.axis, rolls_rad),
             tool_mm=self.tool_mm,
             largest_step_rad=SPEED_SHARE * self.model.qd_max_rad_s * (step_mm / APPROACH_SPEED_MM_S),
             lateral_mm=LATERAL_MM,
@@ -247,12 +247,19 @@ class _Search:
 
 def rolled(axis: FloatArray, roll_rad: float) -> FloatArray:
     """Return the flange's rotation whose z axis is `axis` (robot frame), turned by the roll, 3 × 3."""
+    found: FloatArray = _rolled(axis, np.array([roll_rad]))[0]
+    return found
+
+
+def _rolled(axis: FloatArray, rolls_rad: FloatArray) -> FloatArray:
+    """Return `rolled` for every roll, shape (n, 3, 3)."""
     side = np.array([-1.0, 0.0, 0.0]) if abs(axis[0]) < 0.99 else np.array([0.0, -1.0, 0.0])
     side = side - (side @ axis) * axis
     side /= np.linalg.norm(side)
     beside = np.cross(axis, side)
-    c, s = math.cos(roll_rad), math.sin(roll_rad)
-    return np.stack([c * side + s * beside, c * beside - s * side, axis], axis=-1)
+    c, s = (np.array([f(roll) for roll in rolls_rad])[:, None] for f in (math.cos, math.sin))
+    along = np.broadcast_to(axis, (len(rolls_rad), 3))
+    return np.stack([c * side + s * beside, c * beside - s * side, along], axis=-1)
 
 
 def _line(entry_mm: FloatArray, tip_mm: FloatArray) -> tuple[FloatArray, FloatArray, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from guidance.planning.directions import direction_of_words
 from guidance.planning.plan import Plan, PlanStatus
@@ -80,12 +81,12 @@ def asked_of_plan(options: PlanOptions, saved: Callable[[], Plan]) -> Asked:
         )
     typed = _typed(options)
     if not given:
-        wishes = Wishes(**typed)
+        wishes = _wishes(typed)
         return Asked(wishes if wishes.described else None)
     plan = _with_needles(saved())
     found, notes = _of_saved(options, plan)
     kept = {} if plan.wishes is None else {name: getattr(plan.wishes, name) for name in CARRIED}
-    return Asked(Wishes(**{**kept, **typed, **found}), plan.weights, notes)
+    return Asked(_wishes({**kept, **typed, **found}), plan.weights, notes)
 
 
 def _typed(options: PlanOptions) -> dict[str, Any]:
@@ -101,6 +102,16 @@ def _typed(options: PlanOptions) -> dict[str, Any]:
         if texts:
             found[name] = tuple(_ball(f"--{option}", text) for text in texts)
     return found
+
+
+def _wishes(fields: dict[str, Any]) -> Wishes:
+    """Return the wishes; what contradicts itself is said in its own words, not as a field that is wrong."""
+    try:
+        return Wishes(**fields)
+    except InvalidInputError as error:
+        faults = error.__cause__.errors() if isinstance(error.__cause__, ValidationError) else []
+        said = faults[0].get("ctx", {}).get("error") if faults else None
+        raise (said if isinstance(said, InvalidInputError) else error) from error
 
 
 def read_weights(path: Path) -> Weights:

@@ -86,7 +86,7 @@ function registration(value) {
     sources.length ? table(["share of the predicted error", "tumour %", "worst entry %"], sources) : null];
 }
 
-function plan(value, verdict) {
+function plan(value, verdict, run) {
   if (!value || value.status !== "ok") return null;
   const placed = new Map(((verdict && verdict.electrodes) || []).map((e) => [e.id, e]));
   const electrodes = value.electrodes.map((e) => {
@@ -103,7 +103,17 @@ function plan(value, verdict) {
     make("h3", {}, "Pairs"), table(["", "planned mm", "measured mm", "angle °", "depth mismatch mm", "planned V", "as placed V"], pairs),
     make("h3", {}, `Coverage at ${c.threshold_v_per_cm ?? "–"} V/cm`), table(["", "planned %", "as placed %"],
       [{ cells: ["tumour", fixed(c.tumour_percent), fixed(seen.tumour_percent)] }, { cells: ["tumour + margin", fixed(c.with_margin_percent), fixed(seen.with_margin_percent)] }]),
+    ...alternatives(value.alternatives || [], run),
     ...(verdict ? [] : [make("h3", {}, "Rules, as planned"), rules(value.checks || [])])];
+}
+
+function alternatives(listed, run) {
+  const named = listed.filter((a) => a.id);
+  if (named.length < 2) return [];
+  const rows = named.map((a) => ({ kind: a.chosen ? "chosen" : null,
+    cells: [a.id, a.electrodes, fixed(a.spacing_mm), fixed(a.least_clearance_mm), fixed(a.tumour_percent), fixed(a.with_margin_percent), fixed(100 * a.plan_hit_probability, 2), fixed(a.score, 2), a.chosen ? "chosen" : a.why_not || "–"] }));
+  const how = make("p", { class: "muted" }, "Another one: ", make("code", {}, `needlework plan ${run.path} --choose ${named.find((a) => !a.chosen).id}`));
+  return [make("h3", {}, "Alternatives"), table(["", "electrodes", "spacing mm", "least clearance mm", "tumour %", "+ margin %", "touching %", "score", "choice"], rows), run.executed ? null : how].filter(Boolean);
 }
 
 function scans(value) {
@@ -143,7 +153,7 @@ function showRun(run) {
     make("div", { class: `outcome ${run.outcome.replace(" ", "-")}` }, WORDS[run.outcome]),
     steps(run), nextAction(run) || "",
     ...(report ? [make("p", { class: "links" }, make("a", { href: `${base}/report.html`, target: "_blank" }, "Open the report"), run.has_pdf ? make("a", { href: `${base}/report.pdf`, target: "_blank" }, "PDF") : null)] : []),
-    ...[registration(run.registration), plan(run.plan, run.verdict), scans(run.placement), verdict(run.verdict)].filter(Boolean).flat().filter(Boolean));
+    ...[registration(run.registration), plan(run.plan, run.verdict, run), scans(run.placement), verdict(run.verdict)].filter(Boolean).flat().filter(Boolean));
 }
 
 async function refresh() {

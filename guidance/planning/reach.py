@@ -75,6 +75,7 @@ class ArmReach:
     margins: Margins = PLANNING_MARGINS
     tried: int = 0
     _known: dict[tuple[str, frozenset[str]], InsertionPath] = field(default_factory=dict)
+    _alone: dict[bytes, InsertionPath] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._model, self._tool = load_lbr(), self.suite.tool
@@ -90,13 +91,16 @@ class ArmReach:
     def line(
         self, entry_ct_mm: FloatArray, tip_ct_mm: FloatArray, standing: Sequence[PlannedElectrode] = ()
     ) -> InsertionPath:
-        """Return the arm's path along a line from entry to tip, frame `ct` [mm]."""
+        """Return the arm's path along a line from entry to tip, frame `ct` [mm]; remembered where nothing stands."""
+        key = np.concatenate([entry_ct_mm, tip_ct_mm]).tobytes()
+        if not standing and key in self._alone:
+            return self._alone[key]
         self.tried += 1
         entry, tip = self.T_robot_ct.points([entry_ct_mm, tip_ct_mm])
         scene = self._patient
         if standing:
             scene = replace(scene, capsules=standing_needles(self.T_robot_ct, self.suite, tuple(standing)))
-        return plan_insertion(
+        found = plan_insertion(
             self._model,
             self._tool,
             entry,
@@ -106,6 +110,9 @@ class ArmReach:
             step_mm=STEP_MM,
             margins=self.margins,
         )
+        if not standing:
+            self._alone[key] = found
+        return found
 
     def order(self, electrodes: Sequence[PlannedElectrode], preferred: Sequence[str] = ()) -> Reach:
         """Return the first order in which every needle can be inserted; orders with the farthest first come first.

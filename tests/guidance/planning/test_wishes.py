@@ -95,7 +95,7 @@ def test_needles_come_from_the_direction_asked_for(planner: Planner, free: Final
 def test_every_entry_lies_in_a_window(planner: Planner, free: Finalist) -> None:
     """Needles enter within the balls only; one that would leave a needle of the best array outside changes it."""
     entries = np.array([n.entry_ct_mm for n in lines(free)])
-    middle = entries.mean(axis=0) + (0.0, 0.0, 6.0)
+    middle = entries.mean(axis=0) + np.array([0.0, 0.0, 6.0])
     radius = float(np.linalg.norm(entries - middle, axis=1).max()) - 1.0
     found = ranked(planner, entry_windows=(Ball(centre_ct_mm=middle, radius_mm=radius),))
     assert found.finalists
@@ -104,10 +104,15 @@ def test_every_entry_lies_in_a_window(planner: Planner, free: Finalist) -> None:
 
 
 def test_windows_leave_out_no_array(planner: Planner, free: Finalist) -> None:
-    """Directions that are left out for a window hold nothing: windows that do not narrow give the same best array."""
-    entry = lines(free)[0].entry_ct_mm
-    far = (Ball(centre_ct_mm=entry, radius_mm=45.0), Ball(centre_ct_mm=entry + (60.0, 0.0, 0.0), radius_mm=20.0))
-    found = ranked(planner, entry_windows=far)
+    """Directions left out for windows hold nothing: windows round the best array leave it the best one."""
+    entries = np.array([n.entry_ct_mm for n in lines(free)])
+    middle = entries.mean(axis=0)
+    radius = float(np.linalg.norm(entries - middle, axis=1).max()) + 8.0
+    near = (
+        Ball(centre_ct_mm=middle, radius_mm=radius),
+        Ball(centre_ct_mm=middle + np.array([4.0, 0.0, 0.0]), radius_mm=9.0),
+    )
+    found = ranked(planner, entry_windows=near)
     assert found.proof is not None
     assert found.proof.directions < ranked(planner).proof.directions  # type: ignore[union-attr]
     assert np.array_equal(found.finalists[0].scored.tips_mm, free.scored.tips_mm)
@@ -156,7 +161,7 @@ def test_the_number_of_electrodes(planner: Planner) -> None:
 
 
 def test_a_given_array_is_judged_as_it_is(planner: Planner, free: Finalist) -> None:
-    """A chosen array has exactly its needles, in its order; with one needle moved, that one moves by exactly as much."""
+    """A chosen array has exactly its needles, in order; with one of them moved, that one moves by exactly as much."""
     same = ranked(planner, array=lines(free)).finalists[0]
     for a, b in zip(lines(same), lines(free), strict=True):
         assert np.allclose(a.tip_ct_mm, b.tip_ct_mm, rtol=0.0, atol=1e-9)
@@ -205,7 +210,7 @@ def test_wishes_that_leave_nothing_say_why(planner: Planner, free: Finalist) -> 
     assert closed.finalists == ()
     assert any("cut by" in r and "entry" in r for r in closed.tally.reasons())
     with pytest.raises(InvalidInputError, match="windows"):
-        ranked(planner, entry_windows=(Ball(centre_ct_mm=entry + (0.0, 900.0, 0.0), radius_mm=5.0),))
+        ranked(planner, entry_windows=(Ball(centre_ct_mm=entry + np.array([0.0, 900.0, 0.0]), radius_mm=5.0),))
 
 
 LINE = NeedleLine(entry_ct_mm=np.array([0.0, -80.0, 0.0]), tip_ct_mm=np.array([0.0, 10.0, 0.0]))
@@ -237,7 +242,7 @@ def test_a_given_array_is_flat_and_parallel(planner: Planner, free: Finalist) ->
     deeper = NeedleLine(entry_ct_mm=array[0].entry_ct_mm, tip_ct_mm=array[0].tip_ct_mm - 2.0 * array[0].out_ct)
     with pytest.raises(InvalidInputError, match="one plane"):
         ranked(planner, array=(deeper, *array[1:]))
-    askew = NeedleLine(entry_ct_mm=array[0].entry_ct_mm + (3.0, 0.0, 0.0), tip_ct_mm=array[0].tip_ct_mm)
+    askew = NeedleLine(entry_ct_mm=array[0].entry_ct_mm + np.array([3.0, 0.0, 0.0]), tip_ct_mm=array[0].tip_ct_mm)
     with pytest.raises(InvalidInputError, match="parallel"):
         ranked(planner, array=(askew, *array[1:]))
 
@@ -290,7 +295,7 @@ def test_every_wish_is_said() -> None:
         out_ct=np.array([0.0, -2.0, 0.0]),
         entry_windows=(ball,),
         closed_skin=(ball,),
-        forbidden=(ball,),
+        forbidden=(Ball(centre_ct_mm=np.array([50.0, 0.0, 0.0]), radius_mm=5.0),),
         electrodes=(3, 4),
         pinned=LINE,
         origin="E2 of plan 0123",
