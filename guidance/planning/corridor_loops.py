@@ -83,7 +83,11 @@ def way_out(nodes: Any, inside: Any, low: Any, cell: float, tip: Any, out: Any, 
         x, y, z = x0 + length * ux, y0 + length * uy, z0 + length * uz
         i, j, k = round(x), round(y), round(z)
         if i < 0 or j < 0 or k < 0 or i >= inside.shape[0] or j >= inside.shape[1] or k >= inside.shape[2]:
-            return NO_SKIN, length
+            if length - before <= FINE_MM:
+                return NO_SKIN, length
+            # A long step may pass over skin that lies near the image's end.
+            length = 0.5 * (before + length)
+            continue
         if inside[i, j, k] == 0:
             break
         if length > limit:
@@ -240,7 +244,7 @@ def _wrist_reaches(wrist: Any, tip: Any, out: Any, travel: float) -> bool:
     along = x * out[0] + y * out[1] + z * out[2]
     square = x * x + y * y + z * z
     middle = min(max(-along, 0.0), travel)
-    nearest = square + 2.0 * middle * along + middle * middle
+    nearest = max(square + 2.0 * middle * along + middle * middle, 0.0)
     farthest = max(square, square + 2.0 * travel * along + travel * travel)
     return nearest >= wrist[4] * wrist[4] and farthest <= wrist[5] * wrist[5]  # type: ignore[no-any-return]
 
