@@ -15,7 +15,7 @@ from guidance.case.case import Case
 from guidance.check import Severity, not_kept
 from guidance.planning.alternatives import on_front, why_chosen
 from guidance.planning.anatomy import Anatomy
-from guidance.planning.array_chances import ArrayChances, ArrayRisk, PlannedArray
+from guidance.planning.array_chances import FINAL_DRAWS, ArrayChances, ArrayRisk, PlannedArray
 from guidance.planning.electrodes import crossed_mm, skin_entry_mm, unlabelled_mm
 from guidance.planning.finalist import Finalist
 from guidance.planning.infeasible import Tally, target_diameter_mm
@@ -41,8 +41,6 @@ from guidance.scene import BipolarNeedle, SuiteDescription
 from kinematics.errors import InvalidInputError
 from kinematics.progress import Progress
 from registration.registration import Registration
-
-FINAL_DRAWS = 8000
 
 
 @dataclass(frozen=True, eq=False)
