@@ -26,9 +26,12 @@ SHADES = LinearSegmentedColormap.from_list("terms", ["#ffffff", "#9db7cf", "#2c4
 
 
 def _ranked(inputs: ReportInputs) -> tuple[Plan, tuple[Alternative, ...]] | None:
-    """Return the plan with its named alternatives; None where there are none (plans of older versions)."""
+    """Return the plan with its named alternatives; None where there are none (plans of older versions).
+
+    One of another device is left to the table: so far from the arrays, it would hide how they differ.
+    """
     plan = inputs.plan
-    found = tuple(a for a in plan.alternatives if a.id) if plan is not None else ()
+    found = tuple(a for a in plan.alternatives if a.id and not a.device) if plan is not None else ()
     return (plan, found) if plan is not None and found else None
 
 

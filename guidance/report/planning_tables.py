@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guidance.planning.plan import Plan
+from guidance.planning.plan import Alternative, Plan
 from guidance.planning.tolerance_map import ToleranceMap, ToleranceRay
 from guidance.report.appearance import plain
 from guidance.report.grid import NOTHING, Grid, chance, number, unit_triple
@@ -115,6 +115,12 @@ def directions_cut(plan: Plan) -> Grid | None:
     return Grid(("directions cut by", "directions", "share"), rows)
 
 
+def _why_not(a: Alternative) -> str:
+    if a.device:
+        return f"{a.device}: {plain(a.why_not)}"
+    return plain(a.why_not) or NOTHING
+
+
 def alternatives(plan: Plan) -> Grid | None:
     """Return the arrays that the planner offers; None where there are none. Those of older plans have no names."""
     if not plan.alternatives:
@@ -139,7 +145,7 @@ def alternatives(plan: Plan) -> Grid | None:
     if ranked:
         heads = ("", *heads, "front", "choice")
         rows = [
-            (a.id, *row, "yes" if a.on_front else "no", "chosen" if a.chosen else plain(a.why_not) or NOTHING)
+            (a.id, *row, "yes" if a.on_front else "no", "chosen" if a.chosen else _why_not(a))
             for a, row in zip(plan.alternatives, rows, strict=True)
         ]
     flags = tuple("chosen" if a.chosen else "" for a in plan.alternatives) if ranked else ()
