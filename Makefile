@@ -11,7 +11,7 @@ CASE ?= lidc
 SEED ?= 0
 TRIALS ?= 20
 
-.PHONY: help setup run test check format lock bench bench-registration bench-ablation campaign clean
+.PHONY: help setup run test check format lock bench bench-registration bench-ablation bench-planning campaign clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -62,12 +62,18 @@ bench-ablation: setup
 		echo "== $$part"; $(BIN)/python -m benchmarks.ablation_$$part || failed="$$failed $$part"; \
 	done; [ -z "$$failed" ] || { echo "missed:$$failed"; exit 1; }
 
+PLANNING := $(sort $(patsubst benchmarks/planning_%.py,%,$(wildcard benchmarks/planning_*.py)))
+bench-planning: setup
+	@failed=; for part in $(PLANNING); do \
+		echo "== $$part"; $(BIN)/python -m benchmarks.planning_$$part || failed="$$failed $$part"; \
+	done; [ -z "$$failed" ] || { echo "missed:$$failed"; exit 1; }
+
 campaign: setup
 	@$(BIN)/needlework campaign $(CASE) --trials $(TRIALS)
 
 # Renew the lock: needs uv. The lock is complete (it is installed with --no-deps), holds hashes and no address.
 lock:
-	uv pip compile --quiet pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+	uv pip compile --quiet pyproject.toml --extra dev --no-strip-markers --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

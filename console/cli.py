@@ -34,7 +34,7 @@ app.add_typer(calibrate_app, name="calibrate")
 
 @app.command()
 def run(
-    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED[:nodule], or a case folder.")] = "lidc",
+    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED[:NAME], or a case folder.")] = "lidc",
     seed: SeedOption = 0,
     device: TreatedOption = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<time>-<case>.")] = None,
@@ -48,7 +48,7 @@ def run(
 
 @app.command()
 def start(
-    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED[:nodule], or a case folder.")] = "lidc",
+    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED[:NAME], or a case folder.")] = "lidc",
     seed: SeedOption = 0,
     device: TreatedOption = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<time>-<case>.")] = None,
@@ -170,7 +170,7 @@ def report(run: RunArgument) -> None:
 
 @app.command()
 def campaign(
-    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED[:nodule], or a case folder.")] = "lidc",
+    case: Annotated[str, typer.Argument(help="lidc, lidc-head, phantom:SEED[:NAME], or a case folder.")] = "lidc",
     trials: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="First seed; the trials use seed, seed + 1, ...")] = 0,
     device: TreatedOption = None,

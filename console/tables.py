@@ -161,6 +161,16 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         )
     if plan.hit_probability is not None:
         out.print(f"Probability that any shaft touches a forbidden structure: {chance(plan.hit_probability)}.")
+    if plan.chances is not None:
+        sure = plan.chances
+        out.print(
+            f"Chance that a shaft comes closer than allowed {chance(sure.closer)}, that every spacing is within the "
+            f"ideal error {chance(sure.spacing)}, that no hard rule of the verdict is broken {chance(sure.verdict)}."
+        )
+    if plan.why:
+        out.print(plan.why, markup=False)
+    if plan.proof is not None:
+        out.print(plan.proof.sentence, markup=False)
     out.print(f"Order {' → '.join(plan.order)}. Plan {plan.sha256()[:16]}.")
     _reasons(out, plan.reasons)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guidance.bipolar_checks import device_checks
+from guidance.case.case import Tissue
 from guidance.check import Check
 from guidance.protocol_rules import Code, check_at, check_by
 from guidance.pull_back_checks import pull_back_checks
@@ -177,6 +178,7 @@ def plan_checks(
         Every check, kept or not; the plan may be approved when no hard one is broken.
     """
     asked = case.description.policy
+    bowel = {s.name for s in case.description.structures if s.tissue is Tissue.BOWEL}
     # A risk that was not computed is not known to be low.
     touching = 100.0 * (1.0 if plan.hit_probability is None else plan.hit_probability)
     most, flag = 100.0 * protocol.hit_probability_max, 100.0 * protocol.hit_probability_warn
@@ -184,7 +186,7 @@ def plan_checks(
         *case_checks(case.description.eligibility, diameter_mm, registration_p95_mm, protocol),
         *_device_checks(plan, protocol),
         *pulse_checks(plan.pulses, protocol),
-        *(c for e in plan.electrodes for c in _way_checks(e, asked, protocol)),
+        *(c for e in plan.electrodes for c in _way_checks(e, asked, bowel, protocol)),
         check_by(protocol, Code.HIT_PROBABILITY_MAX, touching, limit=most),
         check_by(protocol, Code.HIT_PROBABILITY_WARN, touching, limit=flag),
         *coverage_checks(plan.coverage, protocol),
@@ -212,7 +214,9 @@ def _planned_pair_checks(pair: PlannedPair, protocol: Protocol) -> tuple[Check, 
     )
 
 
-def _way_checks(e: PlannedElectrode, asked: dict[str, Policy], protocol: Protocol) -> tuple[Check, ...]:
+def _way_checks(
+    e: PlannedElectrode, asked: dict[str, Policy], bowel: set[str], protocol: Protocol
+) -> tuple[Check, ...]:
     """Check clearances of shaft and exposure, the nearest and any that fails, the skin, and the tip's error."""
     checks = []
     for n, c in enumerate(e.clearances):
@@ -226,6 +230,9 @@ def _way_checks(e: PlannedElectrode, asked: dict[str, Policy], protocol: Protoco
         clear = check_at(limit_mm, Code.EXPOSURE_CLEARANCE_MIN, c.mm, e.id, c.structure)
         if n == 0 or not clear.passed:
             checks.append(clear)
+    checks += [
+        check_at(0.0, Code.EXPOSURE_IN_BOWEL, mm, e.id, name) for name, mm in e.exposed_in.items() if name in bowel
+    ]
     if e.skin_angle_deg is not None:
         checks.append(check_by(protocol, Code.SKIN_ANGLE_MAX, e.skin_angle_deg, e.id))
         checks.append(check_by(protocol, Code.SKIN_ANGLE_IDEAL, e.skin_angle_deg, e.id))

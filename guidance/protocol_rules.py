@@ -143,6 +143,7 @@ class Code(Enum):
     CLEARANCE_MIN_AS_PLACED = Rule("{} clear of {}", LEAST, "mm", WARN, source=POLICY)
     TOUCHES_NOTHING = Rule("{} touches no {}", LEAST, "mm", HARD, source=OURS)
     EXPOSURE_CLEARANCE_MIN = Rule("exposure of {} clear of {}", LEAST, "mm", HARD, source=OF_THE_FIELD)
+    EXPOSURE_IN_BOWEL = Rule("exposure of {} inside {}", MOST, "mm", WARN, source=OURS)
     EXPOSURE_CLEARANCE_MIN_AS_PLACED = Rule("exposure of {} clear of {}", LEAST, "mm", WARN, source=OF_THE_FIELD)
     EXPOSURE_TOUCHES_NOTHING = Rule("exposure of {} touches no {}", LEAST, "mm", HARD, source=OURS)
     SKIN_ANGLE_MAX = Rule("angle of {} to the skin's normal", MOST, "°", HARD, "skin_angle_max_deg")

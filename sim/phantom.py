@@ -6,8 +6,8 @@ the CT is the labels' HU with noise. The tumour sits in the pancreas body.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from guidance.scene import Device, ElectrodeDevice
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
+from sim.canvas import Canvas
 from sim.tumour import SEMI_AXES_MM, Blob
 
 SIZES = {"small": (1.6, 1.6, 2.5), "full": (0.8, 0.8, 1.5)}
@@ -26,6 +27,10 @@ SIZES = {"small": (1.6, 1.6, 2.5), "full": (0.8, 0.8, 1.5)}
 TUMOURS_MM = {"usual": SEMI_AXES_MM, "nodule": (2.2, 2.0, 1.8)}
 """Semi-axes: the usual one takes an array, the nodule is about what one bipolar needle covers with its margin."""
 EXTENT_MM = (250.0, 205.0, 175.0)
+ORIGIN_MM = (13.0, -21.0, -340.0)
+"""The middle of the body, frame `ct`: off the origin on purpose, for nothing may rely on a centred image."""
+TUMOUR_AT_MM = (27.0, -15.0, 8.0)
+"""From the middle of the body: in the pancreas body."""
 MONOPOLAR = ElectrodeDevice()
 BODY_MM = (104.0, 82.0)
 NOISE_HU = 12.0
@@ -48,49 +53,31 @@ HU = {
     "aorta": 330.0,
     "inferior_vena_cava": 110.0,
     "portal_vein_and_splenic_vein": 150.0,
+    "splenic_vein": 150.0,
+    "splenic_artery": 300.0,
     "superior_mesenteric_vein": 105.0,
     "superior_mesenteric_artery": 300.0,
     "tumour": 55.0,
 }
 
 
-@dataclass
-class _Canvas:
-    grid: Volume
-    labels: NDArray[np.uint8]
-    names: dict[str, int] = field(default_factory=dict)
+@dataclass(frozen=True)
+class Recipe:
+    """What a phantom is made of, beside its seed.
 
-    def _box(self, low_mm: FloatArray, high_mm: FloatArray) -> tuple[tuple[slice, ...], FloatArray]:
-        corners = self.grid.indices(np.array([low_mm, high_mm]))
-        low = np.clip(np.floor(corners.min(axis=0)), 0, self.grid.shape).astype(int)
-        high = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, self.grid.shape).astype(int)
-        index = np.stack(
-            np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"), axis=-1
-        )
-        return tuple(slice(a, b) for a, b in zip(low, high, strict=True)), self.grid.points_mm(index)
+    Args:
+        name: Of what lies in it.
+        lesion: Paints, after the usual organs, what else there is, and last the structure `tumour`.
+        left_out: Usual organs that are missing; `lesion` may paint them elsewhere.
+        body_mm: Semi-axes of the skin, along x and y.
+        extent_mm: Of the image.
+    """
 
-    def paint(self, name: str, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> None:
-        label = self.names.setdefault(name, len(self.names) + 1)
-        self.labels[box][inside] = label
-
-    def ellipsoid(self, name: str, centre_mm: FloatArray, semi_mm: tuple[float, float, float]) -> None:
-        semi = np.array(semi_mm)
-        box, points = self._box(centre_mm - semi, centre_mm + semi)
-        self.paint(name, box, (((points - centre_mm) / semi) ** 2).sum(axis=-1) <= 1.0)
-
-    def tube(self, name: str, line_mm: FloatArray, radius_mm: float) -> None:
-        box, points = self._box(line_mm.min(axis=0) - radius_mm, line_mm.max(axis=0) + radius_mm)
-        nearest = np.full(points.shape[:-1], np.inf)
-        for a, b in pairwise(line_mm):
-            along = b - a
-            t = np.clip(((points - a) @ along) / (along @ along), 0.0, 1.0)
-            nearest = np.minimum(nearest, ((points - a - t[..., None] * along) ** 2).sum(axis=-1))
-        self.paint(name, box, nearest <= radius_mm**2)
-
-    def blob(self, name: str, centre_mm: FloatArray, blob: Blob) -> None:
-        reach = 1.5 * blob.semi_axes_mm.max()
-        box, points = self._box(centre_mm - reach, centre_mm + reach)
-        self.paint(name, box, blob.inside(points - centre_mm))
+    name: str
+    lesion: Callable[[Canvas], None]
+    left_out: frozenset[str] = frozenset()
+    body_mm: tuple[float, float] = BODY_MM
+    extent_mm: tuple[float, float, float] = EXTENT_MM
 
 
 def make_phantom(seed: int, size: str = "small", *, tumour: str = "usual", device: Device = MONOPOLAR) -> Case:
@@ -105,33 +92,48 @@ def make_phantom(seed: int, size: str = "small", *, tumour: str = "usual", devic
     Raises:
         InvalidInputError: There is no such size or tumour.
     """
-    for what, name, known in (("size", size, SIZES), ("tumour", tumour, TUMOURS_MM)):
-        if name not in known:
-            raise InvalidInputError(
-                f"there is no such phantom {what}", value=name, remedy=f"use one of {', '.join(known)}"
-            )
-    rng = np.random.default_rng([seed, 17])
-    spacing = np.array(SIZES[size])
-    shape = tuple(int(n) for n in np.round(np.array(EXTENT_MM) / spacing))
+    if tumour not in TUMOURS_MM:
+        raise InvalidInputError(
+            "there is no such phantom tumour", value=tumour, remedy=f"use one of {', '.join(TUMOURS_MM)}"
+        )
+
+    def lesion(canvas: Canvas) -> None:
+        canvas.blob("tumour", canvas.at(*TUMOUR_AT_MM, 2.0), Blob(canvas.rng, TUMOURS_MM[tumour]))
+
+    return phantom_of(Recipe(tumour, lesion), seed, size, device)
+
+
+def phantom_of(recipe: Recipe, seed: int, size: str = "small", device: Device = MONOPOLAR) -> Case:
+    """Make a phantom by its recipe; arguments as of `make_phantom`.
+
+    Raises:
+        InvalidInputError: There is no such size.
+    """
+    if size not in SIZES:
+        raise InvalidInputError("there is no such phantom size", value=size, remedy=f"use one of {', '.join(SIZES)}")
+    spacing, extent = np.array(SIZES[size]), np.array(recipe.extent_mm)
     affine = np.diag([*spacing, 1.0])
-    # Off the origin on purpose: nothing may rely on a centred image.
-    affine[:3, 3] = -0.5 * np.array(EXTENT_MM) + np.array([13.0, -21.0, -340.0])
-    grid = Volume(np.zeros(shape, dtype=np.uint8), affine)
-    origin = np.array([13.0, -21.0, -340.0])
-    canvas = _Canvas(grid, np.zeros(shape, dtype=np.uint8))
-    _body(canvas, origin, rng)
-    _organs(canvas, origin, rng, TUMOURS_MM[tumour])
-    labels = canvas.labels
-    ct = _image(canvas, origin, rng)
-    image, mask = Volume(ct, affine), Volume(labels, affine)
-    present = set(np.unique(labels).tolist())
+    affine[:3, 3] = -0.5 * extent + ORIGIN_MM
+    shape = tuple(int(n) for n in np.round(extent / spacing))
+    canvas = Canvas(
+        Volume(np.zeros(shape, dtype=np.uint8), affine),
+        np.array(ORIGIN_MM),
+        np.random.default_rng([seed, 17]),
+        recipe.left_out,
+    )
+    _body(canvas, recipe.body_mm)
+    _organs(canvas)
+    canvas.left_out = frozenset()
+    recipe.lesion(canvas)
+    image = Volume(_image(canvas, recipe.body_mm), affine)
+    mask = Volume(canvas.labels, affine)
+    present = set(np.unique(canvas.labels).tolist())
     structures: tuple[Structure, ...] = tuple(
         structure_of(name, label) for name, label in canvas.names.items() if label in present
     )
     body = body_mask(image)
-    name = phantom_name(seed, size, tumour, device)
     description = CaseDescription(
-        name=name,
+        name=phantom_name(seed, size, recipe.name, device),
         ct_sha256=image.sha256(),
         labels_sha256=mask.sha256(),
         body_sha256=body.sha256(),
@@ -140,7 +142,7 @@ def make_phantom(seed: int, size: str = "small", *, tumour: str = "usual", devic
         device=device,
         eligibility=ASSUMED_ELIGIBLE,
         provenance={
-            "made": f"procedural phantom, seed {seed}, size {size}, tumour {tumour}; all anatomy is invented",
+            "made": f"procedural phantom, seed {seed}, size {size}, tumour {recipe.name}; all anatomy is invented",
             "eligibility": "invented with the patient: nothing stands against the treatment",
         },
     )
@@ -153,71 +155,64 @@ def phantom_name(seed: int, size: str, tumour: str, device: Device) -> str:
     return "-".join(["phantom", str(seed), *told])
 
 
-def _body(canvas: _Canvas, origin: FloatArray, rng: np.random.Generator) -> None:
+def _across(canvas: Canvas) -> FloatArray:
+    """Return the points of one slice from the middle of the body [mm], shape (nx, ny, 3)."""
+    i, j = np.meshgrid(np.arange(canvas.grid.shape[0]), np.arange(canvas.grid.shape[1]), indexing="ij")
+    return canvas.grid.points_mm(np.stack([i, j, np.zeros_like(i)], axis=-1)) - canvas.origin_mm
+
+
+def _body(canvas: Canvas, semi_mm: tuple[float, float]) -> None:
     """Abdominal wall as a ring; skin and fat are unlabelled."""
-    grid = canvas.grid
-    i, j = np.meshgrid(np.arange(grid.shape[0]), np.arange(grid.shape[1]), indexing="ij")
-    points = grid.points_mm(np.stack([i, j, np.zeros_like(i)], axis=-1)) - origin
-    wall = rng.uniform(8.0, 14.0)
-    outer = (points[..., 0] / (BODY_MM[0] - wall)) ** 2 + (points[..., 1] / (BODY_MM[1] - wall)) ** 2
-    inner = (points[..., 0] / (BODY_MM[0] - wall - 9.0)) ** 2 + (points[..., 1] / (BODY_MM[1] - wall - 9.0)) ** 2
+    points = _across(canvas)
+    wall = canvas.rng.uniform(8.0, 14.0)
+    outer = (points[..., 0] / (semi_mm[0] - wall)) ** 2 + (points[..., 1] / (semi_mm[1] - wall)) ** 2
+    inner = (points[..., 0] / (semi_mm[0] - wall - 9.0)) ** 2 + (points[..., 1] / (semi_mm[1] - wall - 9.0)) ** 2
     ring = (outer <= 1.0) & (inner > 1.0)
-    canvas.paint("abdominal_wall", (slice(None),) * 3, np.repeat(ring[:, :, None], grid.shape[2], axis=2))
+    canvas.paint("abdominal_wall", (slice(None),) * 3, np.repeat(ring[:, :, None], canvas.grid.shape[2], axis=2))
 
 
-def _organs(
-    canvas: _Canvas, origin: FloatArray, rng: np.random.Generator, tumour_mm: tuple[float, float, float]
-) -> None:
-    def at(x: float, y: float, z: float, jitter: float = 2.5) -> FloatArray:
-        return np.array([x, y, z]) + origin + rng.uniform(-jitter, jitter, 3)
-
-    def line(*points: tuple[float, float, float]) -> FloatArray:
-        return np.array(points) + origin + rng.uniform(-1.5, 1.5, 3)
-
-    def near(value: float) -> float:
-        return value * rng.uniform(0.92, 1.08)
-
+def _organs(canvas: Canvas) -> None:
     far = 90.0
-    canvas.ellipsoid("liver", at(-46, -8, 48), (near(35), near(42), near(42)))
-    canvas.ellipsoid("stomach", at(42, -27, 46), (near(30), near(19), near(26)))
-    canvas.ellipsoid("spleen", at(60, 22, 48), (near(13), near(24), near(28)))
-    canvas.ellipsoid("kidney_right", at(-48, 34, -16), (near(19), near(15), near(42)))
-    canvas.ellipsoid("kidney_left", at(50, 34, -6), (near(19), near(15), near(42)))
-    bend = line((-60, -14, -70), (-54, -27, -52), (0, -39, -50), (54, -27, -44), (61, -2, -20))
-    canvas.tube("colon", bend, near(11.5))
+    canvas.ellipsoid("liver", canvas.at(-46, -8, 48), (canvas.near(35), canvas.near(42), canvas.near(42)))
+    canvas.ellipsoid("stomach", canvas.at(42, -27, 46), (canvas.near(30), canvas.near(19), canvas.near(26)))
+    canvas.ellipsoid("spleen", canvas.at(60, 22, 48), (canvas.near(13), canvas.near(24), canvas.near(28)))
+    canvas.ellipsoid("kidney_right", canvas.at(-48, 34, -16), (canvas.near(19), canvas.near(15), canvas.near(42)))
+    canvas.ellipsoid("kidney_left", canvas.at(50, 34, -6), (canvas.near(19), canvas.near(15), canvas.near(42)))
+    bend = canvas.line((-60, -14, -70), (-54, -27, -52), (0, -39, -50), (54, -27, -44), (61, -2, -20))
+    canvas.tube("colon", bend, canvas.near(11.5))
     for _ in range(5):
-        canvas.ellipsoid("small_bowel", at(0, -22, -66, 30), (near(13), near(12), near(12)))
-    canvas.tube("duodenum", line((-30, -22, 14), (-38, -10, -6), (-34, 0, -34), (-8, 8, -42)), near(9))
-    canvas.tube("pancreas", line((-20, -8, -14), (-6, -16, 2), (26, -14, 8), (58, 8, 24)), near(11))
-    canvas.tube("vertebrae_L1", line((0, 46, -far), (0, 46, far)), near(18))
-    canvas.tube("spinal_cord", line((0, 60, -far), (0, 60, far)), 6.0)
+        canvas.ellipsoid("small_bowel", canvas.at(0, -22, -66, 30), (canvas.near(13), canvas.near(12), canvas.near(12)))
+    canvas.tube("duodenum", canvas.line((-30, -22, 14), (-38, -10, -6), (-34, 0, -34), (-8, 8, -42)), canvas.near(9))
+    canvas.tube("pancreas", canvas.line((-20, -8, -14), (-6, -16, 2), (26, -14, 8), (58, 8, 24)), canvas.near(11))
+    canvas.tube("vertebrae_L1", canvas.line((0, 46, -far), (0, 46, far)), canvas.near(18))
+    canvas.tube("spinal_cord", canvas.line((0, 60, -far), (0, 60, far)), 6.0)
     for side, name in ((-1.0, "rib_right_10"), (1.0, "rib_left_10")):
-        canvas.tube(name, line((side * 92, -10, 60), (side * 92, 20, 72), (side * 70, 56, 80)), 5.0)
-    canvas.tube("aorta", line((10, 22, -far), (8, 20, far)), near(9))
-    canvas.tube("inferior_vena_cava", line((-20, 20, -far), (-20, 22, far)), near(10))
-    canvas.tube("superior_mesenteric_artery", line((8, 14, 22), (5, 3, 8), (3, -3, -14), (5, -8, -60)), near(3.4))
-    canvas.tube("superior_mesenteric_vein", line((-9, -2, 2), (-8, -4, -20), (-6, -10, -60)), near(5.0))
+        canvas.tube(name, canvas.line((side * 92, -10, 60), (side * 92, 20, 72), (side * 70, 56, 80)), 5.0)
+    canvas.tube("aorta", canvas.line((10, 22, -far), (8, 20, far)), canvas.near(9))
+    canvas.tube("inferior_vena_cava", canvas.line((-20, 20, -far), (-20, 22, far)), canvas.near(10))
+    canvas.tube(
+        "superior_mesenteric_artery", canvas.line((8, 14, 22), (5, 3, 8), (3, -3, -14), (5, -8, -60)), canvas.near(3.4)
+    )
+    canvas.tube("superior_mesenteric_vein", canvas.line((-9, -2, 2), (-8, -4, -20), (-6, -10, -60)), canvas.near(5.0))
     canvas.tube(
         "portal_vein_and_splenic_vein",
-        line((74, 22, 34), (46, 14, 22), (18, 2, 12), (-9, -1, 6), (-28, -3, 28), (-44, -6, 46)),
-        near(4.6),
+        canvas.line((74, 22, 34), (46, 14, 22), (18, 2, 12), (-9, -1, 6), (-28, -3, 28), (-44, -6, 46)),
+        canvas.near(4.6),
     )
-    canvas.blob("tumour", at(27, -15, 8, 2.0), Blob(rng, tumour_mm))
 
 
-def _image(canvas: _Canvas, origin: FloatArray, rng: np.random.Generator) -> NDArray[np.int16]:
+def _image(canvas: Canvas, body_mm: tuple[float, float]) -> NDArray[np.int16]:
     values = np.full(256, HU["fat"], dtype=np.float32)
     for name, label in canvas.names.items():
         values[label] = HU[name]
     voxels = values[canvas.labels]
-    i, j = np.meshgrid(np.arange(canvas.grid.shape[0]), np.arange(canvas.grid.shape[1]), indexing="ij")
-    points = canvas.grid.points_mm(np.stack([i, j, np.zeros_like(i)], axis=-1)) - origin
-    radius = np.sqrt((points[..., 0] / BODY_MM[0]) ** 2 + (points[..., 1] / BODY_MM[1]) ** 2)
+    points = _across(canvas)
+    radius = np.sqrt((points[..., 0] / body_mm[0]) ** 2 + (points[..., 1] / body_mm[1]) ** 2)
     skin = (radius <= 1.0) & (radius > 0.98)
     voxels[skin] = 30.0
     outside = radius > 1.0
     voxels[outside] = -1000.0
     canvas.labels[outside] = 0
-    voxels += NOISE_HU * rng.standard_normal(voxels.shape, dtype=np.float32)
+    voxels += NOISE_HU * canvas.rng.standard_normal(voxels.shape, dtype=np.float32)
     result: NDArray[np.int16] = np.clip(np.rint(voxels), -1024, 3071).astype(np.int16)
     return result

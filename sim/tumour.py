@@ -11,6 +11,7 @@ from registration.images.volume import Volume
 SEMI_AXES_MM = (12.0, 9.0, 8.0)
 """About 24 × 18 × 16 mm."""
 BUMP = 0.10
+SURFACE_POINTS = 2000
 
 
 class Blob:
@@ -36,12 +37,23 @@ class Blob:
         """Tell which offsets [mm] from the blob's centre, shape (..., 3), lie inside."""
         scaled = (offsets_mm @ self.rotation) / self.semi_axes_mm
         radius = np.linalg.norm(scaled, axis=-1)
-        unit = scaled / np.maximum(radius, 1e-9)[..., None]
-        limit = np.ones_like(radius)
+        result: NDArray[np.bool_] = radius <= self._limit(scaled / np.maximum(radius, 1e-9)[..., None])
+        return result
+
+    def surface_mm(self) -> FloatArray:
+        """Return points that lie evenly on the surface, from the centre [mm], shape (n, 3)."""
+        n = np.arange(SURFACE_POINTS) + 0.5
+        height, turn = 1.0 - 2.0 * n / SURFACE_POINTS, n * np.pi * (3.0 - np.sqrt(5.0))
+        across = np.sqrt(1.0 - height**2)
+        unit = np.stack([across * np.cos(turn), across * np.sin(turn), height], axis=-1)
+        points: FloatArray = (unit * self._limit(unit)[:, None] * self.semi_axes_mm) @ self.rotation.T
+        return points
+
+    def _limit(self, unit: FloatArray) -> FloatArray:
+        limit = np.ones(unit.shape[:-1])
         for direction, power, height in zip(self._directions, self._powers, self._heights, strict=True):
             limit += height * (unit @ direction) ** power
-        result: NDArray[np.bool_] = radius <= limit
-        return result
+        return limit
 
 
 def blob_mask(grid: Volume, centre_mm: FloatArray, blob: Blob) -> NDArray[np.bool_]:

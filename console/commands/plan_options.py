@@ -149,6 +149,12 @@ def _of_saved(options: PlanOptions, plan: Plan) -> tuple[dict[str, Any], tuple[s
     if options.choose:
         listed = {a.id: a for a in plan.alternatives if a.id}
         chosen = listed[_named(options.choose, tuple(listed), "--choose", "an alternative")]
+        if chosen.device:
+            raise InvalidInputError(
+                f"{chosen.id} is of another device",
+                value=chosen.device,
+                remedy="make the run with that device (--device), and plan it",
+            )
         if chosen.entries_ct_mm is None or chosen.tips_ct_mm is None:
             raise InvalidInputError("the saved plan does not say where this alternative stands", value=chosen.id)
         ends = zip(chosen.entries_ct_mm, chosen.tips_ct_mm, strict=True)

@@ -15,7 +15,7 @@ USUAL_DEVICE = "monopolar"
 
 
 def find_case(name: str, bars: Bars, device: str | None = None) -> tuple[Case, Path]:
-    """Return the case called `name` and its folder: a fetched one, `phantom:SEED[:TUMOUR]`, or a case folder.
+    """Return the case called `name` and its folder: a fetched one, `phantom:SEED[:NAME]`, or a case folder.
 
     What is not in the cache yet, or is of an older form, is fetched or made there.
 
@@ -35,17 +35,18 @@ def find_case(name: str, bars: Bars, device: str | None = None) -> tuple[Case, P
         bars.note(f"case {name}: {folder}")
         return load_case(folder), folder
     if name.startswith("phantom:"):
-        from sim.phantom import make_phantom, phantom_name
+        from sim.phantom import phantom_name
+        from sim.planning_phantoms import planning_phantom
 
         _, seed, *rest = name.split(":")
         if not seed.isdecimal() or len(rest) > 1:
             raise InvalidInputError(
-                "a phantom is named by its seed", value=name, remedy="say phantom:7, phantom:7:nodule"
+                "a phantom is named by its seed", value=name, remedy="say phantom:7, phantom:7:nodule, phantom:7:open"
             )
-        tumour, treated = rest[0] if rest else "usual", device_called(device or USUAL_DEVICE)
-        folder = case_folder(phantom_name(int(seed), "small", tumour, treated))
+        kind, treated = rest[0] if rest else "usual", device_called(device or USUAL_DEVICE)
+        folder = case_folder(phantom_name(int(seed), "small", kind, treated))
         if not is_kept(folder):
-            save_case(make_phantom(int(seed), tumour=tumour, device=treated), folder)
+            save_case(planning_phantom(int(seed), kind, treated), folder)
         return load_case(folder), folder
     path = Path(name)
     if not path.is_dir():

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.line_charges import LineCharges, Pair, firing_shares, indexed
@@ -27,15 +29,33 @@ Float32 = NDArray[np.float32]
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
-def _add_node(along: Any, square: Any, node: Any, jump: Any, up: Any, out: Any) -> None:
-    """Add one node of a line to the sums along it and across it, for every pair, at a run of points."""
-    for q in range(jump.shape[0]):
-        step, one, two = jump[q], up[q], out[q]
-        for m in range(along.shape[0]):
-            t = along[m] - node
-            part = step / np.float32(math.sqrt(t * t + square[m]))
-            one[m] += part
-            two[m] += part * t
+def _sum_nodes(inverse: Any, along: Any, steps: Any, nodes: Any, up: Any, out: Any) -> None:
+    """Sum the nodes of a line along it and across it, for one pair, at a run of points; written out for registers.
+
+    Args:
+        inverse: One over the distance from each node, shape (SEGMENTS + 1, points).
+        along: Place along the line.
+        steps: Of the density at the nodes, shape (SEGMENTS + 1,); `nodes` are where they are.
+        nodes: See `steps`.
+        up: Written; `out` likewise.
+        out: See `up`.
+    """
+    s0, s1, s2, s3, s4, s5, s6 = steps[0], steps[1], steps[2], steps[3], steps[4], steps[5], steps[6]
+    n0, n1, n2, n3, n4, n5, n6 = nodes[0], nodes[1], nodes[2], nodes[3], nodes[4], nodes[5], nodes[6]
+    for m in range(along.shape[0]):
+        t = along[m]
+        p0, p1, p2, p3 = s0 * inverse[0, m], s1 * inverse[1, m], s2 * inverse[2, m], s3 * inverse[3, m]
+        p4, p5, p6 = s4 * inverse[4, m], s5 * inverse[5, m], s6 * inverse[6, m]
+        up[m] = p0 + p1 + p2 + p3 + p4 + p5 + p6
+        out[m] = (
+            p0 * (t - n0)
+            + p1 * (t - n1)
+            + p2 * (t - n2)
+            + p3 * (t - n3)
+            + p4 * (t - n4)
+            + p5 * (t - n5)
+            + p6 * (t - n6)
+        )
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
@@ -52,14 +72,14 @@ def raise_fields(
         points: Shape (3, n), float32.
         start: Shape (positions, lines, 3); `axis` alike.
         axis: See `start`.
-        nodes: Shape (positions, lines, s + 1).
+        nodes: Shape (positions, lines, SEGMENTS + 1).
         least: Squared radius per line: nearer the field is that of the surface.
-        jumps: Steps of the density at the nodes, shape (positions, pairs, lines, s + 1).
+        jumps: Steps of the density at the nodes, shape (positions, pairs, lines, SEGMENTS + 1).
         limits: Squared, shape (n,).
         best: Shape (n,), written.
     """
     total = points.shape[1]
-    positions, pairs, lines, count = jumps.shape
+    positions, pairs, lines, _ = jumps.shape
     for chunk in range((total + CHUNK - 1) // CHUNK):
         first = chunk * CHUNK
         left = min(CHUNK, total - first)
@@ -68,9 +88,11 @@ def raise_fields(
         off = np.empty((3, CHUNK), dtype=np.float32)
         along = np.empty(CHUNK, dtype=np.float32)
         square = np.empty(CHUNK, dtype=np.float32)
+        under = np.empty(CHUNK, dtype=np.float32)
         field = np.empty((pairs, 3, CHUNK), dtype=np.float32)
-        up = np.empty((pairs, CHUNK), dtype=np.float32)
-        out = np.empty((pairs, CHUNK), dtype=np.float32)
+        inverse = np.empty((SEGMENTS + 1, CHUNK), dtype=np.float32)
+        up = np.empty(CHUNK, dtype=np.float32)
+        out = np.empty(CHUNK, dtype=np.float32)
         for m in range(left):
             which[m] = first + m
         for p in range(positions):
@@ -89,13 +111,16 @@ def raise_fields(
                     off[0, m], off[1, m], off[2, m] = x, y, z
                     along[m] = t
                     square[m] = max(x * x + y * y + z * z, floor)
-                up[:, :left] = np.float32(0.0)
-                out[:, :left] = np.float32(0.0)
-                for k in range(count):
-                    _add_node(along[:left], square[:left], nodes[p, e, k], jumps[p, :, e, k], up, out)
-                for q in range(pairs):
+                    under[m] = np.float32(1.0) / square[m]
+                for k in range(SEGMENTS + 1):
+                    node = nodes[p, e, k]
                     for m in range(left):
-                        a, b = up[q, m], out[q, m] / square[m]
+                        t = along[m] - node
+                        inverse[k, m] = np.float32(1.0) / np.float32(math.sqrt(t * t + square[m]))
+                for q in range(pairs):
+                    _sum_nodes(inverse, along[:left], jumps[p, q, e], nodes[p, e], up, out)
+                    for m in range(left):
+                        a, b = up[m], out[m] * under[m]
                         field[q, 0, m] += b * off[0, m] - a * ax
                         field[q, 1, m] += b * off[1, m] - a * ay
                         field[q, 2, m] += b * off[2, m] - a * az
@@ -137,6 +162,19 @@ class TargetPoints:
         self.counts: FloatArray = np.stack(
             [np.bincount(part, minlength=len(first)).astype(float) for part in (inverse[:count], inverse[count:])]
         )
+
+    @cached_property
+    def rank_of_eight(self) -> NDArray[np.intp]:
+        """A number from 0 to 7 for every place, at random among eight that lie together: shares that are spread evenly.
+
+        Every so-manieth place of a row would not do: rows of like length put the same places into the share.
+        """
+        together = cKDTree(self.points.T, leafsize=8).indices
+        eight = np.arange(len(together)) // 8
+        shuffled = np.lexsort((np.random.default_rng(8).random(len(together)), eight))
+        rank = np.empty(len(together), dtype=np.intp)
+        rank[together[shuffled]] = np.arange(len(together)) % 8
+        return rank
 
     def largest_v_per_cm(self, lines: Sequence[ElectrodeLine], pairs: Sequence[Pair]) -> Float32:
         """Return the largest |E| [V/cm] over all firings at every place, shape (n,).

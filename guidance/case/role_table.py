@@ -15,7 +15,7 @@ from pathlib import Path
 
 from guidance.case.case import Structure, Tissue
 from guidance.case.policy import Policy, PolicyKind
-from guidance.case.roles import CLEARANCE_MM, PRICES, exposure_clearance_mm, policy_of, tissue_of
+from guidance.case.roles import CLEARANCE_MM, PRICES, policy_of, tissue_of
 from kinematics.errors import InvalidInputError
 from registration.labels.label_set import LARGEST_LABEL
 
@@ -147,12 +147,9 @@ def _policy(cells: dict[str, str], name: str, tissue: Tissue, path: Path, line: 
     kind = PolicyKind(word) if word else usual.kind
     clearance = _number(cells, "clearance_mm", path, line)
     price = _number(cells, "price", path, line)
-    exposure = _number(cells, "exposure_clearance_mm", path, line)
+    exposure = _number(cells, "exposure_clearance_mm", path, line) or 0.0
     if exposure and name == target:
         raise _wrong("exposures stand in the tumour", path, line, exposure, "empty the cell")
-    if exposure is None:
-        crossed = kind is not PolicyKind.FORBIDDEN and name != target
-        exposure = exposure_clearance_mm(name, tissue) if crossed else 0.0
     for column, value, owner in (
         ("clearance_mm", clearance, PolicyKind.FORBIDDEN),
         ("price", price, PolicyKind.COSTLY),

@@ -11,8 +11,6 @@ CLEARANCE_MM = 2.0
 """Forbidden structures: nominal, from the shaft's surface (domain default)."""
 PRICES = {"stomach": 1.0, "liver": 0.6, "unidentified": 0.8}
 """Costly structures: price per mm of path inside."""
-EXPOSURE_CLEARANCE_MM = 2.0
-"""Bowel, and what may be bowel, where needles may cross it: the field on its wall is not planned right inside it."""
 
 _BONE = ("vertebrae", "rib", "sacrum", "hip", "sternum", "scapula", "clavicula", "humerus", "femur", "skull", "spine")
 _VESSEL = ("aorta", "vein", "vena", "artery", "arteries", "trunk", "vessel", "atrial", "duct_")
@@ -50,11 +48,6 @@ def is_mark(name: str) -> bool:
     return any(word.removesuffix("s") in _MARKS for word in re.split(r"[^a-z]+", name.lower()))
 
 
-def exposure_clearance_mm(name: str, tissue: Tissue) -> float:
-    """Return the default clearance [mm] of an exposure to what needles may cross."""
-    return EXPOSURE_CLEARANCE_MM if tissue is Tissue.BOWEL or name.startswith("unidentified") else 0.0
-
-
 def policy_of(name: str) -> Policy:
     """Return the default policy: forbidden unless a structure is known to be free or costly."""
     if is_mark(name):
@@ -62,11 +55,7 @@ def policy_of(name: str) -> Policy:
     if name in _FREE or name.startswith(_MUSCLE):
         return Policy(kind=PolicyKind.FREE)
     if name in PRICES:
-        return Policy(
-            kind=PolicyKind.COSTLY,
-            price=PRICES[name],
-            exposure_clearance_mm=exposure_clearance_mm(name, tissue_of(name)),
-        )
+        return Policy(kind=PolicyKind.COSTLY, price=PRICES[name])
     return Policy(kind=PolicyKind.FORBIDDEN, clearance_mm=CLEARANCE_MM)
 
 

@@ -39,6 +39,35 @@ def on_front(terms: Sequence[Terms]) -> list[bool]:
     return [not bool(((rows <= row).all(axis=1) & (rows < row).any(axis=1)).any()) for row in rows]
 
 
+def why_chosen(alternatives: Sequence[Alternative], weights: Weights) -> str:
+    """Return in a sentence why the chosen one was chosen: its score, what makes it, and in what the next is better.
+
+    Args:
+        alternatives: Best first, with terms.
+        weights: Of the terms.
+    """
+    at = next((n for n, a in enumerate(alternatives) if a.chosen), None)
+    if at is None:
+        return ""
+    chosen = alternatives[at]
+    if chosen.terms is None:
+        return ""
+    costs = _costs(chosen.terms, weights)
+    most = [f"{n.replace('_', ' ')} {costs[n]:.2f}" for n in sorted(costs, key=lambda n: -costs[n])[:3]]
+    said = f"{chosen.id} has the least score of those that pass, {chosen.score:.2f} (most of it: {', '.join(most)})"
+    passed_over = [f"{a.id}: {a.why_not}" for a in alternatives[:at] if a.why_not]
+    following = next((a for a in alternatives[at + 1 :] if a.terms is not None), None)
+    if following is not None and following.terms is not None:
+        other = _costs(following.terms, weights)
+        better = [n.replace("_", " ") for n in costs if other[n] < costs[n] - 0.005]
+        said += f"; {following.id} ({following.score:.2f}) is better in {', '.join(better) or 'nothing'}"
+    return ". ".join([said, *passed_over]) + "."
+
+
+def _costs(terms: Terms, weights: Weights) -> dict[str, float]:
+    return {name: getattr(weights, name) * getattr(terms, name) for name in Terms.model_fields}
+
+
 def listed_beside(given: Alternative, before: Sequence[Alternative], weights: Weights) -> tuple[Alternative, ...]:
     """Return a given array among the alternatives of the plan that it comes from, the given one chosen, best first.
 
@@ -49,7 +78,7 @@ def listed_beside(given: Alternative, before: Sequence[Alternative], weights: We
         before: Of the plan before; those without terms are of older versions, and left out.
         weights: Of the terms.
     """
-    rest = {a.id: a for a in before if a.id and a.terms is not None}
+    rest = {a.id: a for a in before if a.id and a.terms is not None and not a.device}
     known = next((name for name, a in rest.items() if _same(a, given)), None)
     if known is None:
         known = f"A{max((int(name[1:]) for name in rest), default=0) + 1}"
@@ -64,7 +93,8 @@ def listed_beside(given: Alternative, before: Sequence[Alternative], weights: We
         found.append(
             a.model_copy(update={"score": scores[name], "on_front": best, "chosen": chosen, "why_not": why_not})
         )
-    return tuple(sorted(found, key=lambda a: (a.score, int(a.id[1:]))))
+    ranked = sorted(found, key=lambda a: (a.score, int(a.id[1:])))
+    return (*ranked, *(a for a in before if a.device))
 
 
 def _same(one: Alternative, other: Alternative) -> bool:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from guidance.planning.scoring import SolvedArray
 
 Flags = NDArray[np.bool_]
+FINAL_DRAWS, RANKING_DRAWS = 8192, 256
+"""For what a plan states: calibrated by benchmarks/planning_risk.py; and to tell finalists apart."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -175,7 +175,7 @@ class ArraySearch:
                 counts,
             )
         full = scores[:, -1, 0] < NO_PLACE
-        complete = min(beat, float(scores[full, -1, 0].min(initial=math.inf)))
+        complete = -math.inf if cheapest_only else min(beat, float(scores[full, -1, 0].min(initial=math.inf)))
         where = np.argwhere(scores[..., 0] < NO_PLACE)
         order = np.argsort(scores[where[:, 0], where[:, 1], 0], kind="stable")
         where = where[order]
@@ -192,7 +192,7 @@ class Ranking:
         directions: Number of each one's direction.
         rows: Member, centre (two steps), plane, way; shape (n, 5).
         scores: Score, tumour and margin percent; shape (n, 3).
-        complete_below: Every array of grid and family that scores less is listed.
+        complete_below: Every array of grid and family that scores less is listed; -infinite where that is not known.
         counts: Arrays of open corridors, and those whose coverage was counted, by direction; shape (d, 2).
     """
 

@@ -13,9 +13,9 @@ from guidance.ablation.pulses import plan_pulses
 from guidance.ablation.treatment import TreatmentResult
 from guidance.case.case import Case
 from guidance.check import Severity, not_kept
-from guidance.planning.alternatives import on_front
+from guidance.planning.alternatives import on_front, why_chosen
 from guidance.planning.anatomy import Anatomy
-from guidance.planning.array_chances import ArrayChances, ArrayRisk, PlannedArray
+from guidance.planning.array_chances import FINAL_DRAWS, ArrayChances, ArrayRisk, PlannedArray
 from guidance.planning.electrodes import crossed_mm, skin_entry_mm, unlabelled_mm
 from guidance.planning.finalist import Finalist
 from guidance.planning.infeasible import Tally, target_diameter_mm
@@ -41,8 +41,6 @@ from guidance.scene import BipolarNeedle, SuiteDescription
 from kinematics.errors import InvalidInputError
 from kinematics.progress import Progress
 from registration.registration import Registration
-
-FINAL_DRAWS = 8000
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +132,7 @@ class Assembly:
                     clearances=clearances,
                     exposure_clearances=self.clearances.of_exposure(tip, out, treated, device.radius_mm),
                     crossed=crossed_mm(self.case, tip, out, depth),
+                    exposed_in=crossed_mm(self.case, tip, out, min(treated, depth)),
                     hit_probability=1.0,
                     tre_p95_mm=tip_p95_mm(self.model, tip_grid, axis, depth),
                     entry_p95_mm=entry_p95_mm(self.model, tip_grid - depth * axis),
@@ -182,7 +181,7 @@ class Assembly:
         scored, electrodes, result = finalist.scored, finalist.electrodes, treatment.solution
         if result is None:
             raise InvalidInputError("a plan needs a solved field", value=treatment.pulse_plan.reasons)
-        solved = self._solved(scored, treatment)
+        solved = self.solved(scored, treatment)
         chances = self.chances(scored, draw(FINAL_DRAWS, 3), solved)
         tolerances = self._tolerances(scored, electrodes, treatment, solved)
         plan = Plan(
@@ -223,6 +222,7 @@ class Assembly:
             order=finalist.reach.order,
             insertions=finalist.reach.insertions,
             alternatives=alternatives,
+            why=why_chosen(alternatives, self.scorer.weights),
             hit_probability=chances.plan.touching,
             chances=chances.plan,
             weights=self.scorer.weights,
@@ -255,7 +255,7 @@ class Assembly:
             lambda tips, axes: self.scorer.coverage(tips, axes, scored.schedule, pulsed, solved),
         )
 
-    def _solved(self, scored: Scored, treatment: Treatment[TreatmentResult]) -> SolvedArray | None:
+    def solved(self, scored: Scored, treatment: Treatment[TreatmentResult]) -> SolvedArray | None:
         """Return what the solution of an array says, for estimates of the same array placed with error.
 
         Voltages are chosen again once the needles stand: what can be reached is what the highest ones reach.

@@ -83,7 +83,11 @@ def way_out(nodes: Any, inside: Any, low: Any, cell: float, tip: Any, out: Any, 
         x, y, z = x0 + length * ux, y0 + length * uy, z0 + length * uz
         i, j, k = round(x), round(y), round(z)
         if i < 0 or j < 0 or k < 0 or i >= inside.shape[0] or j >= inside.shape[1] or k >= inside.shape[2]:
-            return NO_SKIN, length
+            if length - before <= FINE_MM:
+                return NO_SKIN, length
+            # A long step may pass over skin that lies near the image's end.
+            length = 0.5 * (before + length)
+            continue
         if inside[i, j, k] == 0:
             break
         if length > limit:
@@ -169,9 +173,13 @@ def trace(
         if safe < 0.0:
             gap = at(nodes, TOUCH, x, y, z)
             if gap < sigmas * widest:
-                gx = at(nodes, TOUCH, x + 1, y, z) - at(nodes, TOUCH, x - 1, y, z)
-                gy = at(nodes, TOUCH, x, y + 1, z) - at(nodes, TOUCH, x, y - 1, z)
-                gz = at(nodes, TOUCH, x, y, z + 1) - at(nodes, TOUCH, x, y, z - 1)
+                # The direction of the gap by the nodes beside the nearest: it needs no interpolation.
+                i = min(max(i, 1), nodes.shape[0] - 2)
+                j = min(max(j, 1), nodes.shape[1] - 2)
+                k = min(max(k, 1), nodes.shape[2] - 2)
+                gx = nodes[i + 1, j, k, TOUCH] - nodes[i - 1, j, k, TOUCH]
+                gy = nodes[i, j + 1, k, TOUCH] - nodes[i, j - 1, k, TOUCH]
+                gz = nodes[i, j, k + 1, TOUCH] - nodes[i, j, k - 1, TOUCH]
                 size = math.sqrt(gx * gx + gy * gy + gz * gz) + 1e-9
                 along = (gx * out[0] + gy * out[1] + gz * out[2]) / size
                 share = (depth - back) / depth
@@ -236,7 +244,7 @@ def _wrist_reaches(wrist: Any, tip: Any, out: Any, travel: float) -> bool:
     along = x * out[0] + y * out[1] + z * out[2]
     square = x * x + y * y + z * z
     middle = min(max(-along, 0.0), travel)
-    nearest = square + 2.0 * middle * along + middle * middle
+    nearest = max(square + 2.0 * middle * along + middle * middle, 0.0)
     farthest = max(square, square + 2.0 * travel * along + travel * travel)
     return nearest >= wrist[4] * wrist[4] and farthest <= wrist[5] * wrist[5]  # type: ignore[no-any-return]
 

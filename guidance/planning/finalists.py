@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from guidance.planning import risk
 from guidance.planning.alternatives import differ
+from guidance.planning.array_chances import RANKING_DRAWS
 from guidance.planning.array_search import FoundArray
 from guidance.planning.assemble import Assembly
 from guidance.planning.finalist import Finalist
 from guidance.planning.infeasible import Tally
 from guidance.planning.reach import ArmReach, Reach
-from guidance.planning.scoring import Scored
+from guidance.planning.scoring import Scored, SolvedArray
 from guidance.planning.wish_rules import WishRules
 from guidance.protocol import Protocol
 from kinematics.insertion import LIMIT_MARGIN_RAD, InsertionStatus
@@ -24,7 +25,7 @@ CHECKED_MAX = 3000
 """Arrays looked at, best first, at most; what is left out is said."""
 FIELD_SLACK = (1.0, 3.0)
 """An array goes on where the estimate misses the asked percentages of tumour and margin by no more than this."""
-HIT_DRAWS, FEW_DRAWS = 3000, 400
+HIT_DRAWS = 4096
 AT_EASE_RAD = math.radians(30.0)
 """Joints this far from their limits are at ease."""
 
@@ -52,7 +53,7 @@ class Finals:
     _open: set[tuple[int, int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._hits, self._few = risk.draw(HIT_DRAWS, 1), risk.draw(FEW_DRAWS, 2)
+        self._hits, self._few = risk.draw(HIT_DRAWS, 1), risk.draw(RANKING_DRAWS, 2)
 
     def starts(self, ranking: Iterable[FoundArray], most: int, tell: Progress) -> list[tuple[FoundArray, Finalist]]:
         """Return the best arrays of a ranking that keep every hard limit and are different choices, best first."""
@@ -130,15 +131,20 @@ class Finals:
                 return None
         return Finalist(replace(scored, hit_probability=any_hit), electrodes, reach)
 
-    def completed(self, finalist: Finalist) -> Finalist:
-        """Return the finalist with the terms that only finalists have: overtreatment, robustness and arm."""
+    def completed(self, finalist: Finalist, solved: SolvedArray | None = None) -> Finalist:
+        """Return the finalist with the terms that only finalists have: overtreatment, robustness and arm.
+
+        Args:
+            finalist: As judged.
+            solved: What a solution says of the tissue; uniform tissue when None.
+        """
         scored, scorer = finalist.scored, self.assembly.scorer
         ease = (finalist.reach.limit_margin_rad - LIMIT_MARGIN_RAD) / (AT_EASE_RAD - LIMIT_MARGIN_RAD)
         terms = scored.terms.model_copy(
             update={
                 "touching": scored.hit_probability / self.protocol.hit_probability_max,
                 "overtreatment": scorer.overtreatment(scored),
-                "robustness": 1.0 - self.assembly.chances(scored, self._few).plan.verdict,
+                "robustness": 1.0 - self.assembly.chances(scored, self._few, solved).plan.verdict,
                 "arm": min(max(1.0 - ease, 0.0), 1.0),
             }
         )

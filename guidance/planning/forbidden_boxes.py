@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from guidance.case.case import Case
 from guidance.case.policy import PolicyKind
 from guidance.planning.anatomy import grid_axes
+from guidance.planning.segment_boxes import least_square_mm2
 from kinematics.arrays import FloatArray
 from kinematics.frames import Transform
-
-HALVINGS = 16
-"""Of the stretch of axis, a few millimetres, on which the closest point is searched: to 0.01 mm and better."""
 
 
 class Boxes(NamedTuple):
@@ -97,6 +95,7 @@ def too_close(boxes: Boxes, tip: FloatArray, out: FloatArray, depth: float) -> i
     """Return the label of the structure whose clearance a shaft falls short of by most [mm]; 0 where it keeps all."""
     half = boxes.half_mm
     corner = math.sqrt(half[0] ** 2 + half[1] ** 2 + half[2] ** 2)
+    shaft = (depth * out[0], depth * out[1], depth * out[2])
     worst, label = 0.0, 0
     for n in range(boxes.centre_mm.shape[0]):
         cx, cy, cz = boxes.centre_mm[n, 0] - tip[0], boxes.centre_mm[n, 1] - tip[1], boxes.centre_mm[n, 2] - tip[2]
@@ -104,25 +103,7 @@ def too_close(boxes: Boxes, tip: FloatArray, out: FloatArray, depth: float) -> i
         far = corner + boxes.keep_mm[n] - worst
         if (cx - at * out[0]) ** 2 + (cy - at * out[1]) ** 2 + (cz - at * out[2]) ** 2 >= far * far:
             continue
-        # The nearest point of the axis lies within half a diagonal of the one nearest to the centre; the distance
-        # to a box is convex along it.
-        low, high = max(at - corner, 0.0), min(at + corner, depth)
-        for _ in range(HALVINGS):
-            a, b = low + 0.45 * (high - low), low + 0.55 * (high - low)
-            if _gap(cx, cy, cz, half, out, a) <= _gap(cx, cy, cz, half, out, b):
-                high = b
-            else:
-                low = a
-        short = boxes.keep_mm[n] - math.sqrt(_gap(cx, cy, cz, half, out, 0.5 * (low + high)))
+        short = boxes.keep_mm[n] - math.sqrt(least_square_mm2((-cx, -cy, -cz), shaft, half))
         if short > worst:
             worst, label = short, int(boxes.structure[n])
     return label
-
-
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
-def _gap(cx: float, cy: float, cz: float, half: FloatArray, out: FloatArray, back: float) -> float:
-    """Squared distance [mm²] from a point of the axis to a box; its centre is given from the tip."""
-    x = max(abs(cx - back * out[0]) - half[0], 0.0)
-    y = max(abs(cy - back * out[1]) - half[1], 0.0)
-    z = max(abs(cz - back * out[2]) - half[2], 0.0)
-    return x * x + y * y + z * z  # type: ignore[no-any-return]

@@ -44,6 +44,7 @@ STAGES = (
     "arrays_of_6",
     "arrays_refined",
     "arrays_refused",
+    "arrays_solved",
     "arrays_cut_unlabelled",
     "arrays_cut_coverage_estimate",
     "arrays_cut_hit_probability",

@@ -52,6 +52,8 @@ class PlannedElectrode(Value):
     """Of the exposure's surface, from the tip to its end when it is pulled back farthest, to what asks for one."""
     crossed: dict[str, float] = Field(default_factory=dict)
     """Costly structures on the path, with the length inside [mm]."""
+    exposed_in: dict[str, float] = Field(default_factory=dict)
+    """Costly structures that an exposure passes at some position, with the length inside [mm]."""
     hit_probability: float
     """That the shaft's surface touches any forbidden structure."""
     tre_p95_mm: float
@@ -107,6 +109,7 @@ class Alternative(Value):
 
     Args:
         id: `A1` is the first of the ranking.
+        device: Name of another device than the plan's own; empty otherwise.
         electrodes: How many.
         spacing_mm: Mean of the pulsed pairs.
         axis_ct: Direction of the needles, skin to tip.
@@ -124,6 +127,7 @@ class Alternative(Value):
     """
 
     id: str = ""
+    device: str = ""
     electrodes: int
     spacing_mm: float
     axis_ct: Vec3
@@ -201,6 +205,23 @@ class SearchProof(Value):
     checked: int
 
     @property
+    def sentence(self) -> str:
+        """What was searched through, in words."""
+        said = (
+            f"Searched: {self.directions:,} directions {self.step_deg:g}° apart, {self.lines:,} lines "
+            f"{self.pitch_mm:g} mm apart, {self.planes} tip depths; {sum(self.family.values())} arrays of "
+            f"{len(self.family)} shapes at every centre, {self.arrays_open:,} of them open."
+        )
+        if self.best_score is None:
+            return said
+        if not self.complete:
+            return f"{said} Better ones may be left among those that the lists had no room for."
+        return (
+            f"{said} None that keeps every hard limit scores better than the first, {self.best_score:.2f}; refined off "
+            "the grid after that."
+        )
+
+    @property
     def complete(self) -> bool:
         """Whether no array of grid and family that keeps every hard limit scores less than the best one."""
         return self.best_score is None or self.complete_below is None or self.best_score <= self.complete_below
@@ -224,6 +245,8 @@ class Plan(Value):
     order: tuple[str, ...] = ()
     insertions: tuple[PlannedInsertion, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
+    why: str = ""
+    """Why the chosen alternative was chosen."""
     hit_probability: float | None = None
     """That any shaft touches any forbidden structure."""
     chances: Chances | None = None

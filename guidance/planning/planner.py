@@ -17,7 +17,7 @@ from guidance.planning.anatomy import Anatomy, build_anatomy, with_closed
 from guidance.planning.array_chances import ArrayRisk
 from guidance.planning.array_search import ArraySearch, FoundArray, Ranking, Target, Ways
 from guidance.planning.assemble import Assembly
-from guidance.planning.corridors import CorridorLimits, Corridors, labelled_box, trace_corridors
+from guidance.planning.corridors import CorridorLimits, labelled_box, trace_corridors
 from guidance.planning.family import Family, family_of, single_needle
 from guidance.planning.finalist import Finalist
 from guidance.planning.finalists import FINALISTS, Finals
@@ -72,6 +72,7 @@ class Ranked:
         finalists: Best first.
         proof: What was searched through; None for an array that was given.
         assembly: Turns a finalist into a plan.
+        finals: Completes a finalist with what only finalists have.
         tally: What was cut.
         search: The search itself, for what it cut by direction; None for an array that was given.
         arrays_open: Open arrays of each direction, shape (d,); None for an array that was given.
@@ -80,6 +81,7 @@ class Ranked:
     finalists: tuple[Finalist, ...]
     proof: SearchProof | None
     assembly: Assembly
+    finals: Finals
     tally: Tally
     search: ArraySearch | None = None
     arrays_open: NDArray[np.int64] | None = None
@@ -183,13 +185,8 @@ class Planner:
         finals = Finals(assembly, self.arm if within_reach else None, self.protocol, tally, rules)
         if wishes.array:
             return self._given(wishes.array, finals)
-        self.tell("plan: corridors", 0.2)
-        step_rad = math.radians(fineness.step_deg)
-        grid = search_grid(anatomy, wishes, single=self.single, pitch_mm=fineness.pitch_mm, step_rad=step_rad)
-        corridors = trace_corridors(anatomy, grid, limits)
-        tally.corridors(corridors)
-        self.tell("plan: arrays", 0.35)
-        search = self._search(grid, corridors, scorer, wishes)
+        search = self._search(scorer, wishes, fineness)
+        tally.corridors(search.corridors)
         bound = search.cheapest().best
         starts: list[tuple[FoundArray, Finalist]] = []
         for wider in WIDER:
@@ -206,8 +203,9 @@ class Planner:
         best = starts[0][0].score if starts else None
         return Ranked(
             tuple(sorted(finalists, key=lambda f: f.scored.score)),
-            _proof(grid, fineness, search.family, ranking, best, finals.checked),
+            _proof(search.grid, fineness, search.family, ranking, best, finals.checked),
             assembly,
+            finals,
             tally,
             search,
             ranking.counts[:, 0],
@@ -227,8 +225,22 @@ class Planner:
             labelled_mm=labelled_box(self.case, self.anatomy, self.protocol.tip_p95_max_mm),
         )
 
-    def _search(self, grid: SearchGrid, corridors: Corridors, scorer: Scorer, wishes: Wishes) -> ArraySearch:
+    def search(self) -> tuple[ArraySearch, Scorer]:
+        """Return the complete search without any wish, and what scores its arrays off the grid."""
+        return self._search(self._scorer, Wishes(), Fineness()), self._scorer
+
+    def _search(self, scorer: Scorer, wishes: Wishes, fineness: Fineness) -> ArraySearch:
         device, protocol, exposures = self.suite.device, self.protocol, self.exposures_mm
+        self.tell("plan: corridors", 0.2)
+        grid = search_grid(
+            scorer.anatomy,
+            wishes,
+            single=self.single,
+            pitch_mm=fineness.pitch_mm,
+            step_rad=math.radians(fineness.step_deg),
+        )
+        corridors = trace_corridors(scorer.anatomy, grid, scorer.limits)
+        self.tell("plan: arrays", 0.35)
         if isinstance(device, BipolarNeedle):
             exposures = (device.span_mm,)
         family, lesions = self._family(wishes, exposures, grid.pitch_mm)
@@ -275,11 +287,11 @@ class Planner:
         scored = assembly.scorer.score(candidate)
         finalist = None if scored is None else finals.judged(scored)
         if finalist is not None:
-            return Ranked((finals.completed(finalist),), None, assembly, tally)
+            return Ranked((finals.completed(finalist),), None, assembly, finals, tally)
         tally.add("arrays_refused")
         if scored is None:
             tally.nearest["arrays_refused"] = "; ".join(against(candidate, assembly))
-        return Ranked((), None, assembly, tally)
+        return Ranked((), None, assembly, finals, tally)
 
     def _part(self, first: float, last: float) -> Progress:
         return lambda stage, fraction: self.tell(stage, first + (last - first) * fraction)

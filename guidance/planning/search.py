@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from guidance.ablation.pulse_plan import PulsePlanStatus
 from guidance.case.case import Case
-from guidance.check import Severity, not_kept
 from guidance.planning.alternatives import listed_beside
 from guidance.planning.base_advice import advise_base
+from guidance.planning.choice import Choice
 from guidance.planning.directions import orientation_words
 from guidance.planning.directions_cut import directions_cut, in_words
 from guidance.planning.infeasible import reasons_before_search, refused
 from guidance.planning.plan import Alternative, Plan, PlanStatus
 from guidance.planning.planner import Planner, Ranked
-from guidance.planning.relaxations import relaxations
+from guidance.planning.relaxations import openings
+from guidance.planning.single_choice import single_choice
 from guidance.planning.single_needle import hopeless, too_little
 from guidance.planning.weights import Weights
 from guidance.planning.wishes import Wishes
 from guidance.protocol import Protocol
 from guidance.scene import SuiteDescription
-from kinematics.errors import InvalidInputError
 from kinematics.progress import Progress, quiet
 from registration.images.volume import Volume
 from registration.registration import Registration
 
-FIELDS = 5
-"""Fields solved at most: one for each array that passed everything else, best first."""
 ADVISED = 4
 """Arrays beyond reach for which a better place of the base is looked for."""
-
-OnField = Callable[[Volume], None]
 
 
 def plan(
@@ -43,7 +38,7 @@ def plan(
     weights: Weights | None = None,
     before: Sequence[Alternative] = (),
     progress: Progress | None = None,
-    on_field: OnField | None = None,
+    on_field: Callable[[Volume], None] | None = None,
 ) -> Plan:
     """Search for the best array of parallel electrodes that holds every limit.
 
@@ -74,49 +69,21 @@ def plan(
         return refused(reasons, case, registration, {})
     planner = Planner(case, registration, suite=suite, protocol=protocol, weights=weights, progress=tell)
     ranked = planner.ranked(wishes)
-    found = _first_that_passes(ranked, planner, on_field)
+    found = Choice(ranked, planner).plan(on_field)
     if found is None:
         found = _no_plan(ranked, planner, wishes)
     if wishes is not None and wishes.array and found.status is PlanStatus.OK:
         listed = listed_beside(found.alternatives[0], before, planner.weights)
-        found = found.model_copy(update={"alternatives": listed})
+        why = f"The operator gave this array{f' ({wishes.origin})' if wishes.origin else ''}; it was not searched for."
+        found = found.model_copy(update={"alternatives": listed, "why": why})
+    elif found.status is PlanStatus.OK:
+        beside = single_choice(planner)
+        if beside is not None:
+            found = found.model_copy(update={"alternatives": (*found.alternatives, beside)})
     if wishes is not None and wishes.described:
         found = found.model_copy(update={"wishes": wishes})
     tell("plan: done", 1.0)
     return found
-
-
-def _first_that_passes(ranked: Ranked, planner: Planner, on_field: OnField | None) -> Plan | None:
-    """Return the plan of the best finalist that the field and every rule of the protocol let pass."""
-    assembly, tally, why_not = ranked.assembly, ranked.tally, dict[int, str]()
-    for n, finalist in enumerate(ranked.finalists[:FIELDS]):
-        scored = finalist.scored
-        planner.tell("plan: field", 0.8)
-        try:
-            treatment = assembly.treatment(scored, planner.tell)
-        except InvalidInputError as error:
-            why_not[n] = str(error)
-            tally.cut("arrays_cut_field", 0.0, f"{error} ({scored.described})")
-            continue
-        if treatment.pulse_plan.status is not PulsePlanStatus.OK:
-            short = 0.0
-            if treatment.solution is not None:
-                reached = treatment.solution.coverage
-                short = planner.protocol.coverage_tumour_min_percent - reached.tumour_percent
-            why_not[n] = "; ".join(treatment.pulse_plan.reasons)
-            tally.cut("arrays_cut_voltages", short, f"{why_not[n]} ({scored.described})")
-            continue
-        alternatives = assembly.alternatives(ranked.finalists, finalist, why_not)
-        found = assembly.plan(finalist, treatment, alternatives, ranked.proof)
-        against = not_kept(found.checks, Severity.HARD)
-        if against:
-            why_not[n] = against[0].sentence
-            tally.cut("arrays_cut_protocol", float(len(against)), f"{why_not[n]} ({scored.described})")
-            continue
-        if on_field is not None and treatment.solution is not None:
-            on_field(treatment.solution.peak)
-        return found
-    return None
 
 
 def _no_plan(ranked: Ranked, planner: Planner, wishes: Wishes | None) -> Plan:
@@ -131,9 +98,9 @@ def _no_plan(ranked: Ranked, planner: Planner, wishes: Wishes | None) -> Plan:
         reasons += (in_words(cut),)
     if ranked.search is not None and not hopeless(scorer, scored):
         reasons += _beyond_reach(ranked, planner, wishes)
-        opened = relaxations(planner, wishes or Wishes(), ranked)
-        update["relaxations"] = opened
-        reasons += tuple(r.sentence for r in opened)
+        opened = openings(planner, wishes or Wishes(), ranked)
+        update["relaxations"] = opened.relaxations
+        reasons += opened.reasons
     found = refused(reasons, planner.case, planner.registration, ranked.tally.counts)
     return found.model_copy(update=update)
 

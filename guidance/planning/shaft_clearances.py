@@ -59,9 +59,9 @@ class ShaftClearances:
     def least_excess_mm(
         self, tip_ct_mm: FloatArray, out_ct: FloatArray, depth_mm: float, radius_mm: float
     ) -> tuple[float, str]:
-        """Return the least of what `of` lists less what the structure's policy asks for [mm], and the structure.
+        """Return the least of clearance less what the structure's policy asks for [mm], and the structure.
 
-        Not negative: the shaft keeps every clearance. 25 mm and `none in reach` where nothing is that near.
+        Not negative: the shaft keeps every clearance. What is more than 25 mm is 25 mm to `none in reach`.
 
         Args:
             tip_ct_mm: Tip, frame `ct`.
@@ -93,7 +93,7 @@ class ShaftClearances:
     def least_exposure_excess_mm(
         self, tip_ct_mm: FloatArray, out_ct: FloatArray, treated_mm: float, radius_mm: float
     ) -> tuple[float, str]:
-        """Return the least of what `of_exposure` lists less what the policy asks for [mm], and the structure.
+        """Return the same of an exposure: the least of clearance less what the policy asks for [mm], and the structure.
 
         Args:
             tip_ct_mm: Tip, frame `ct`.
@@ -118,7 +118,7 @@ class _Asked:
 
     def least_excess_mm(self, start_ct_mm: FloatArray, end_ct_mm: FloatArray, radius_mm: float) -> tuple[float, str]:
         excess, n = self._boxes.least_excess_mm(start_ct_mm, end_ct_mm, REACH_MM + radius_mm)
-        return excess - radius_mm, NOTHING_NEAR if n < 0 else self._names[n]
+        return (REACH_MM, NOTHING_NEAR) if n < 0 else (excess - radius_mm, self._names[n])
 
 
 def _sorted(found: list[Clearance]) -> tuple[Clearance, ...]:

@@ -2,7 +2,8 @@
 
 Round each structure, every voxel's centre knows which box of the structure is nearest to it (a feature transform,
 separable along the image's axes). The distance of any point is the least to the boxes that its eight surrounding
-centres know: exact where a face, an edge or a corner is nearest, as interpolated distances are not.
+centres know. That is exact where a face, an edge or a corner is nearest, as interpolated distances are not, and too
+long in fewer than one place of a hundred, between loose voxels.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ NEAR_MM = 8.0
 """Beyond its limit: a shaft that is planned farther from a structure is not looked at, for five deviations are less."""
 STEP_MM = 6.0
 """Distances are known this far beyond the limit: it is what lets a shaft be followed in long steps."""
-LEAST_STEP_MM = 0.25
-"""Along a shaft, where it is closest: what lies between two samples is nearer by less than 0.01 mm."""
+LEAST_STEP_MM = 0.2
+"""Along a shaft, where it is closest: what lies between two samples is nearer by less than 0.01 mm where it touches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,15 +89,15 @@ class StructureDistances:
         rotation = np.linalg.inv(labels.affine[:3, :3] / spacing) @ T_ct_grid.rotation
         offset = labels.indices(T_ct_grid.translation_mm) * spacing
         forbidden = {s.label: s for s in case.description.structures if s.policy.kind is PolicyKind.FORBIDDEN}
-        away = np.full(max(int(labels.voxels.max()), *forbidden, 0) + 1, np.nan)
-        for label, structure in forbidden.items():
-            away[label] = structure.policy.clearance_mm + radius_mm + NEAR_MM
         tips, along = tips_mm @ rotation.T + offset, rotation @ axis
         ends = np.concatenate([tips, tips - depths_mm[:, None] * along]) / spacing
-        pad = np.nanmax([0.0, *away]) / spacing
-        first = np.clip(np.floor(ends.min(axis=0) - pad), 0, labels.shape).astype(np.int64)
-        last = np.clip(np.ceil(ends.max(axis=0) + pad) + 1, 0, labels.shape).astype(np.int64)
+        most = max((s.policy.clearance_mm for s in forbidden.values()), default=0.0) + radius_mm + NEAR_MM
+        first = np.clip(np.floor(ends.min(axis=0) - most / spacing), 0, labels.shape).astype(np.int64)
+        last = np.clip(np.ceil(ends.max(axis=0) + most / spacing) + 1, 0, labels.shape).astype(np.int64)
         region = labels.voxels[tuple(slice(a, b) for a, b in zip(first, last, strict=True))]
+        away = np.full(max(int(region.max(initial=0)), *forbidden, 0) + 1, np.nan)
+        for label, structure in forbidden.items():
+            away[label] = structure.policy.clearance_mm + radius_mm + NEAR_MM
         near, boxes = _near(region, first, spacing, away, tips, along, np.ascontiguousarray(depths_mm, dtype=float))
         present = [label for label in sorted(forbidden) if near[:, label].any()]
         limits = np.array([forbidden[n].policy.clearance_mm for n in present], dtype=np.float64)

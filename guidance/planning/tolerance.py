@@ -5,7 +5,7 @@ Along each of 24 directions across a needle it is shifted as a whole, and tilted
 that is a graze of less than 0.02 mm. Coverage costs a millisecond each time: it is looked at in steps of 3 mm or 3°, as
 far as the other rules hold, and bracketed to 0.1.
 
-Clearances are those of a straight shaft to the image's own voxels, exact to 0.01 mm. The skin is that of the planning
+Clearances are those of a straight shaft to the image's own voxels, exact. The skin is that of the planning
 grid: where a needle leaves it is right to one cell (1 mm), and its depth changes from the planned one by as much.
 """
 

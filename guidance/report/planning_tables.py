@@ -76,6 +76,45 @@ def structure_chances(plan: Plan) -> Grid | None:
     return Grid(("", "structure", "limit mm", "closer", "touching"), rows, note=note)
 
 
+def relaxations(plan: Plan) -> Grid | None:
+    """Return what single relaxations would open; None where there is a plan, or nothing would."""
+    if not plan.relaxations:
+        return None
+    rows = tuple(
+        (
+            plain(r.change),
+            f"{r.arrays:,}",
+            "yes" if r.passes else "no",
+            number(r.tumour_percent),
+            number(r.with_margin_percent),
+            plain(r.best),
+        )
+        for r in plan.relaxations
+    )
+    heads = (
+        "if this were relaxed",
+        "arrays open",
+        "one passes",
+        "tumour %",
+        "+ margin %",
+        "the best, or what it fails on",
+    )
+    note = "Searched for on a coarser grid, everything else kept; the field is not solved. Advice, never done."
+    return Grid(heads, rows, note=note)
+
+
+def directions_cut(plan: Plan) -> Grid | None:
+    """Return how many directions each limit cut; None where there is a plan."""
+    if not plan.directions_cut:
+        return None
+    whole = sum(plan.directions_cut.values())
+    rows = tuple(
+        (plain(words), f"{count:,}", f"{100.0 * count / whole:.1f} %")
+        for words, count in sorted(plan.directions_cut.items(), key=lambda item: -item[1])
+    )
+    return Grid(("directions cut by", "directions", "share"), rows)
+
+
 def alternatives(plan: Plan) -> Grid | None:
     """Return the arrays that the planner offers; None where there are none. Those of older plans have no names."""
     if not plan.alternatives:

@@ -156,6 +156,8 @@ def _grids(inputs: ReportInputs) -> dict[str, Grid | None]:
         "budget_grid": tables.budget(inputs.budget),
         "needles_grid": tables.needles(execution) if execution is not None else None,
         "alternatives_grid": planning_tables.alternatives(plan) if plan is not None else None,
+        "relaxations_grid": planning_tables.relaxations(plan) if plan is not None else None,
+        "directions_grid": planning_tables.directions_cut(plan) if plan is not None else None,
         "tolerances_grid": planning_tables.tolerances(plan) if plan is not None else None,
         "chances_grid": planning_tables.chances(plan) if plan is not None else None,
         "structure_chances_grid": planning_tables.structure_chances(plan) if plan is not None else None,

@@ -82,7 +82,7 @@ def test_an_import_names_its_device(tmp_path: Path, capsys: pytest.CaptureFixtur
     [
         (["case", "phantom", "--device", "laser"], ("there is no such device", "laser", "monopolar, bipolar")),
         (["case", "phantom", "--tumour", "huge"], ("no such phantom tumour", "usual, nodule")),
-        (["start", "phantom:4:huge"], ("no such phantom tumour",)),
+        (["start", "phantom:4:huge"], ("there is no such phantom", "nodule", "one-window")),
         (["start", "phantom:4:nodule:x"], ("a phantom is named by its seed", "phantom:7:nodule")),
         (["start", "phantom:4", "--device", "laser"], ("there is no such device",)),
         (["case", "fetch", "lidc", "--device", "laser"], ("there is no such device",)),

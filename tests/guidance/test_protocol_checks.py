@@ -40,6 +40,7 @@ class Scene:
     pull_back_mm: tuple[float, ...] = (0.0, 10.0)
     clearance_mm: float = 6.0
     exposure_clearance_mm: float = 3.0
+    exposed_in_stomach_mm: float = 0.0
     skin_angle_deg: float | None = 20.0
     tip_p95_mm: float = 2.5
     spacing_mm: float = 18.0
@@ -71,6 +72,7 @@ class Scene:
             clearance=Clearance(structure="aorta", mm=self.clearance_mm),
             clearances=(Clearance(structure="aorta", mm=self.clearance_mm),),
             exposure_clearances=(Clearance(structure="stomach", mm=self.exposure_clearance_mm),),
+            exposed_in={"stomach": self.exposed_in_stomach_mm},
             skin_angle_deg=self.skin_angle_deg,
             hit_probability=0.001,
             tre_p95_mm=self.tip_p95_mm,
@@ -222,6 +224,7 @@ ROWS = (
     Row("CLEARANCE_IDEAL", ">=", 5.0, "mm", "shown", OURS, at("clearance_mm")),
     # the exposure's surface to bowel that may be crossed: 2 mm, hard
     Row("EXPOSURE_CLEARANCE_MIN", ">=", 2.0, "mm", "hard", OURS, at("exposure_clearance_mm")),
+    Row("EXPOSURE_IN_BOWEL", "<=", 0.0, "mm", "warn", OURS, at("exposed_in_stomach_mm")),
     # needle to the skin's normal: ideally 30, 60° hard
     Row("SKIN_ANGLE_IDEAL", "<=", 30.0, "°", "shown", OURS, at("skin_angle_deg")),
     Row("SKIN_ANGLE_MAX", "<=", 60.0, "°", "hard", "slides along the skin", at("skin_angle_deg")),
@@ -259,7 +262,9 @@ ANSWERS = (
 @pytest.fixture(scope="module", name="box_case")
 def with_stomach(box_case: Case) -> Case:
     """The box with a stomach that may be crossed, and that exposures keep 2 mm from."""
-    return with_structures(box_case, structure_of("stomach", 9))
+    stomach = structure_of("stomach", 9)
+    policy = stomach.policy.model_copy(update={"exposure_clearance_mm": 2.0})
+    return with_structures(box_case, stomach.model_copy(update={"policy": policy}))
 
 
 def with_structures(case: Case, *more: Structure) -> Case:

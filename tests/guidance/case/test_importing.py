@@ -310,7 +310,7 @@ def test_the_table_may_give_unidentified_tissue_another_policy(files: Files) -> 
     rows = [f"{s.label},{s.name},," for s in files.case.description.structures if s.label != label]
     files.roles.write_text("id,name,policy,price\n" + "\n".join(rows) + "\n,unidentified_compact,costly,3.5\n")
     policy = files.load(labels_path=labels).description.structure("unidentified_compact").policy
-    assert policy == Policy(kind=PolicyKind.COSTLY, price=3.5, exposure_clearance_mm=2.0)
+    assert policy == Policy(kind=PolicyKind.COSTLY, price=3.5)
 
 
 @pytest.mark.parametrize("form", ["seg", "seg.nrrd"])

@@ -9,7 +9,7 @@ import pytest
 from guidance.case.case import Tissue
 from guidance.case.policy import Policy, PolicyKind
 from guidance.case.role_table import read_roles
-from guidance.case.roles import CLEARANCE_MM, EXPOSURE_CLEARANCE_MM, PRICES
+from guidance.case.roles import CLEARANCE_MM, PRICES
 from kinematics.errors import InvalidInputError
 
 HEADER = "id,name,policy,clearance_mm,price,tissue\n"
@@ -40,31 +40,28 @@ def test_cells_and_defaults(tmp_path: Path) -> None:
         "spleen": (2, Policy(kind=costly, price=1.0), Tissue.BACKGROUND),
         "colon": (7, Policy(kind=forbidden, clearance_mm=4.5), Tissue.BOWEL),
         "lesion": (12, Policy(kind=free), Tissue.TUMOUR),
-        "stomach": (3, Policy(kind=free, exposure_clearance_mm=EXPOSURE_CLEARANCE_MM), Tissue.BOWEL),
+        "stomach": (3, Policy(kind=free), Tissue.BOWEL),
         "unheard_of": (5, Policy(kind=forbidden, clearance_mm=CLEARANCE_MM), Tissue.MUSCLE),
     }
     assert PRICES["liver"] != 2.5
 
 
 def test_clearance_of_exposures(tmp_path: Path) -> None:
-    """By tissue and name for what may be crossed; any number for any structure; none for the tumour."""
+    """None unless it is asked for; any number for any structure; none for the tumour."""
     text = (
         "id,name,policy,exposure_clearance_mm,tissue\n1,tumour,,,bowel\n2,colon,,,\n3,colon_wall,costly,,\n"
-        "4,loop,costly,,bowel\n5,liver,,3.5,\n6,stomach,,0,\n7,aorta,,4,\n8,unidentified,free,,\n9,spleen,costly,,\n"
-        "10,stomach_2,forbidden,,\n"
+        "4,loop,costly,,bowel\n5,liver,,3.5,\n6,stomach,,0,\n7,aorta,,4,\n8,unidentified,free,2,\n"
     )
     rows = {row.name: row.policy.exposure_clearance_mm for row in read_roles(_table(tmp_path, text), "tumour")}
     assert rows == {
         "tumour": 0.0,
         "colon": 0.0,
-        "colon_wall": 2.0,
-        "loop": 2.0,
+        "colon_wall": 0.0,
+        "loop": 0.0,
         "liver": 3.5,
         "stomach": 0.0,
         "aorta": 4.0,
         "unidentified": 2.0,
-        "spleen": 0.0,
-        "stomach_2": 0.0,
     }
     wrong = "id,name,exposure_clearance_mm\n1,tumour,2\n"
     with pytest.raises(InvalidInputError, match="exposures stand in the tumour"):

@@ -6,7 +6,7 @@ import pytest
 
 from guidance.case.case import Tissue
 from guidance.case.policy import PolicyKind
-from guidance.case.roles import CLEARANCE_MM, EXPOSURE_CLEARANCE_MM, PRICES, is_mark, policy_of, structure_of, tissue_of
+from guidance.case.roles import CLEARANCE_MM, PRICES, is_mark, policy_of, structure_of, tissue_of
 
 FORBIDDEN = [
     "aorta",
@@ -52,8 +52,7 @@ def test_forbidden_by_default(name: str) -> None:
 def test_costly_by_default(name: str) -> None:
     """Liver, stomach and thin unidentified tissue may be crossed at their price."""
     assert policy_of(name).kind is PolicyKind.COSTLY and policy_of(name).price == PRICES[name] > 0.0
-    assert policy_of(name).exposure_clearance_mm == (0.0 if name == "liver" else EXPOSURE_CLEARANCE_MM)
-    assert EXPOSURE_CLEARANCE_MM == 2.0
+    assert policy_of(name).exposure_clearance_mm == 0.0
 
 
 @pytest.mark.parametrize(

@@ -123,12 +123,12 @@ def failed(verdict: Verdict) -> set[str]:
 
 
 def test_a_needle_as_planned_passes_without_rules_for_pairs() -> None:
-    """No rule speaks of spacing, of V/cm, of two electrodes or of exposures; coverage and currents are of the field."""
+    """No rule speaks of spacing, V/cm, two electrodes or exposures' lengths; coverage and currents are the field's."""
     plan = planned()
     verdict = judged(plan, placement(plan))
     assert verdict.passed, failed(verdict)
     names = [c.name for c in verdict.checks]
-    for word in ("spacing", "voltage per distance", "electrodes", "exposure", "depth mismatch"):
+    for word in ("spacing", "voltage per distance", "electrodes", "exposure E", "depth mismatch"):
         assert not any(n.startswith(word) for n in names), word
     line = ElectrodeLine("E1", plan.electrodes[0].tip_ct_mm, AXIS, 22.0, (0.0, 7.5), 0.825)
     grid = TreatmentGrid.around_target(case())
