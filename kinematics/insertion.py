@@ -163,7 +163,7 @@ class _Search:
     def run(self, rolls: int, arm_angles: int, step_mm: float) -> InsertionPath:
         """Try so many rolls and arm angles."""
         arm = arm_arrays(self.model, LIMIT_MARGIN_RAD)
-        rolls_rad = 2.0 * np.pi / rolls * np.arange(rolls)
+        rolls_rad = 2.0 * np.pi / rolls * np.arange(rolls, dtype=np.float64)
         angles_rad = 2.0 * np.pi / arm_angles * np.arange(arm_angles)
         line = Line(
             tips_mm=self.tips_mm,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from guidance.case.case import Case
-from guidance.planning.alternatives import listed_beside, why_chosen
+from guidance.planning.alternatives import listed_beside
 from guidance.planning.base_advice import advise_base
 from guidance.planning.choice import Choice
 from guidance.planning.directions import orientation_words
@@ -74,7 +74,8 @@ def plan(
         found = _no_plan(ranked, planner, wishes)
     if wishes is not None and wishes.array and found.status is PlanStatus.OK:
         listed = listed_beside(found.alternatives[0], before, planner.weights)
-        found = found.model_copy(update={"alternatives": listed, "why": why_chosen(listed, planner.weights)})
+        why = f"The operator gave this array{f' ({wishes.origin})' if wishes.origin else ''}; it was not searched for."
+        found = found.model_copy(update={"alternatives": listed, "why": why})
     elif found.status is PlanStatus.OK:
         beside = single_choice(planner)
         if beside is not None:

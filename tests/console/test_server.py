@@ -60,7 +60,7 @@ def test_a_run_shows_steps_values_and_the_next_command(client: TestClient, runs:
     """Two steps done, the third next, with its command; values are the files' own bytes."""
     run = client.get("/api/runs/20260102-101010-lidc").json()
     assert [s["state"] for s in run["steps"]] == ["done", "done", "waiting", "waiting", "waiting", "waiting"]
-    assert run["command"].startswith("needlework approve ")
+    assert run["command"] == f"needlework approve {run['path']}"
     assert [f["tracked"] for f in run["registration"]["fiducials"]] == [True, False]
     assert run["can_approve"] is False
     raw = client.get("/api/runs/20260102-101010-lidc/plan.json")

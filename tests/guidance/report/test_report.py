@@ -10,6 +10,7 @@ import pytest
 
 from guidance.case.case import ASSUMED_ELIGIBLE
 from guidance.planning.plan import Plan, PlanStatus, PulseTrain
+from guidance.planning.wishes import Wishes
 from guidance.report.inputs import ReportInputs
 from guidance.report.report import DISCLAIMER, render, write_report
 from guidance.report.scene_view import ShapeOf
@@ -110,6 +111,18 @@ def test_what_a_plan_was_chosen_from_is_shown_where_it_is_stated(
     changed = render(weighed_run, arm)
     assert [t for t in PLANNING_TITLES if t not in changed] == []
     assert [t for t in PLANNING_TITLES if t in page] == []
+
+
+def test_what_the_operator_asked_for_is_said(planned_run: ReportInputs, arm: ShapeOf) -> None:
+    """Wishes in words, with a plan and without one; a report of a plan that was left free is silent."""
+    plan = planned_run.plan
+    assert plan is not None
+    wishes = Wishes(electrodes=(3, 4))
+    asked = plan.model_copy(update={"wishes": wishes})
+    assert "Planned with: 3 to 4 electrodes." in render(replace(planned_run, plan=asked), arm)
+    none = Plan(status=PlanStatus.INFEASIBLE, reasons=("no",), wishes=wishes, case_sha256="a", registration_sha256="b")
+    assert "Asked for: 3 to 4 electrodes." in render(replace(planned_run, plan=none, lesion=None), arm)
+    assert "Planned with" not in render(planned_run, arm)
 
 
 def test_a_run_that_stopped_early_has_its_report(
