@@ -191,7 +191,7 @@ def _moved(text: str, lines: dict[str, NeedleLine]) -> tuple[str, FloatArray, st
         return name, across, ""
     way = "out" if along > 0.0 else "in"
     note = (
-        f"{abs(along):.1f} mm {way} along {name} were taken off its move, for the needles end in one plane: "
+        f"{abs(along):.1f} mm {way} along {name} is taken off its move, for the needles end in one plane: "
         f"it moves by {_triple(across)} mm"
     )
     return name, across, note

@@ -64,6 +64,8 @@ class Tally:
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
     nearest: dict[str, str] = field(default_factory=dict)
+    given: bool = False
+    """One array was given, and nothing searched for: only what is against it is said."""
     _best: dict[str, float] = field(default_factory=dict)
 
     def add(self, stage: str, count: int = 1) -> None:
@@ -96,7 +98,7 @@ class Tally:
         c = self.counts
         open_ = c["corridors"] - sum(v for k, v in c.items() if k.startswith("corridors_cut"))
         lines = []
-        if c["arrays_refused"]:
+        if self.given:
             return tuple(self.nearest[k] for k in STAGES if k in self.nearest)
         cuts = {k: c[k] for k in STAGES if k.startswith("arrays_cut") and c[k]}
         if open_ == 0:

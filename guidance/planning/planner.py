@@ -283,6 +283,7 @@ class Planner:
     def _given(self, needles: tuple[NeedleLine, ...], finals: Finals) -> Ranked:
         """Judge an array that was given; it is not refined."""
         assembly, tally = finals.assembly, finals.tally
+        tally.given = True
         candidate = given_candidate(needles, self.anatomy.T_ct_grid)
         scored = assembly.scorer.score(candidate)
         finalist = None if scored is None else finals.judged(scored)

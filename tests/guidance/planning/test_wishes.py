@@ -201,6 +201,9 @@ def test_a_given_array_that_breaks_a_rule_names_electrode_and_rule(planner: Plan
     shut = ranked(planner, array=tuple(array), closed_skin=(Ball(centre_ct_mm=where, radius_mm=4.0, name="wound"),))
     assert shut.finalists == ()
     assert re.search(r"E1.*(closed|enters)", " ".join(shut.tally.reasons()))
+    kept = ranked(planner, array=tuple(array))
+    kept.tally.cut("arrays_cut_voltages", 1.0, "the field says no")
+    assert kept.tally.reasons() == ("the field says no",)
 
 
 def test_wishes_that_leave_nothing_say_why(planner: Planner, free: Finalist) -> None:
