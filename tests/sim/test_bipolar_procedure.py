@@ -8,8 +8,6 @@ import pytest
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.treatment import coverage_of
 from guidance.case.store import save_case
-from guidance.planning import directions
-from guidance.planning import search as search_module
 from guidance.planning.plan import Plan
 from guidance.report import report, tables
 from guidance.report.scene_view import conducting_mm
@@ -22,15 +20,15 @@ from sim import run_report
 from sim.phantom import TUMOURS_MM, make_phantom, phantom_name
 from sim.run_folder import RunSettings
 from sim.steps import SimulatedProcedure
+from tests.guidance.planning.coarse import coarse_search
 
 NEEDLE = BipolarNeedle()
-COARSE = directions.outward_directions(step_rad=np.radians(10.0))
 SUITE = SuiteDescription(device=NEEDLE, check_scan=CheckScan(spacing_mm=(0.9, 0.9, 1.2)))
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> SimulatedProcedure:
-    """A whole run on a phantom with a nodule, from fewer directions and starts than usual."""
+    """A whole run on a phantom with a nodule, from fewer directions than usual."""
     path = tmp_path_factory.mktemp("bipolar")
     case = make_phantom(4, tumour="nodule", device=NEEDLE).with_tissue_set("uniform-0.2")
     save_case(case, path / "case")
@@ -44,10 +42,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> SimulatedProcedure:
     )
     run = SimulatedProcedure.start(path / "run", case, settings)
     run.register()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(directions, "outward_directions", lambda: COARSE)
-        patch.setattr(search_module, "SCORED", 60)
-        patch.setattr(search_module, "REFINED", 3)
+    with coarse_search():
         run.plan()
     run.approve("Dr Example", "2024-05-01T10:00:00Z")
     run.execute()

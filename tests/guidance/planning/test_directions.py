@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
-from guidance.planning.directions import CONE_RAD, STEP_RAD, lateral_axes, lateral_grid, outward_directions
+from guidance.planning.directions import CONE_RAD, lateral_axes, lateral_grid, outward_directions
+from guidance.planning.search_grid import STEP_RAD
+from kinematics.arrays import FloatArray
 
 ANTERIOR = np.array([0.0, -1.0, 0.0])
+COVERED_DEG, COVERED_AT_THE_RIM_DEG = 1.35, 1.8
+"""No direction of the cone is farther from one that is tried; the second in the last degree of the cone."""
+
+
+def angles_deg(chords: FloatArray) -> FloatArray:
+    """Return angles between unit vectors that are these distances apart."""
+    found: FloatArray = np.degrees(2.0 * np.arcsin(0.5 * chords))
+    return found
+
+
+def test_neighbours_are_at_most_two_degrees_apart() -> None:
+    """Each direction that is tried has its nearest two within 2°, and none nearer than 1.5°: none is wasted."""
+    out = outward_directions(step_rad=STEP_RAD)
+    assert math.degrees(STEP_RAD) <= 2.0 + 1e-9
+    assert np.allclose(np.linalg.norm(out, axis=1), 1.0)
+    assert (out @ ANTERIOR >= math.cos(CONE_RAD) - 1e-12).all()
+    apart = angles_deg(cKDTree(out).query(out, k=3)[0])
+    assert apart[:, 1].min() > 1.5 and apart[:, 2].max() <= 2.0
+    assert out[0] @ ANTERIOR == (out @ ANTERIOR).max()
 
 
 def test_directions_cover_the_cone() -> None:
-    """Unit vectors within the cone; any direction of the cone has one within the step."""
-    out = outward_directions()
-    assert np.allclose(np.linalg.norm(out, axis=1), 1.0)
-    assert (out @ ANTERIOR >= np.cos(CONE_RAD) - 1e-12).all()
+    """Of 100,000 directions spread evenly over the cone none is farther from one that is tried than stated."""
+    out = outward_directions(step_rad=STEP_RAD)
     rng = np.random.default_rng(1)
-    for _ in range(300):
-        angle, turn = rng.uniform(0.0, CONE_RAD - STEP_RAD), rng.uniform(0.0, 2.0 * np.pi)
-        any_one = np.array([np.sin(angle) * np.cos(turn), -np.cos(angle), np.sin(angle) * np.sin(turn)])
-        assert (out @ any_one).max() > np.cos(STEP_RAD)
+    height, turn = rng.uniform(math.cos(CONE_RAD), 1.0, 100_000), rng.uniform(0.0, 2.0 * np.pi, 100_000)
+    across = np.sqrt(1.0 - height**2)
+    anyone = np.stack([across * np.cos(turn), -height, across * np.sin(turn)], axis=-1)
+    away = angles_deg(cKDTree(out).query(anyone)[0])
+    within = np.degrees(np.arccos(height)) < math.degrees(CONE_RAD) - 1.0
+    assert away[within].max() < COVERED_DEG < STEP_RAD * 180.0 / math.pi
+    assert away.max() < COVERED_AT_THE_RIM_DEG
 
 
 @given(st.tuples(*[st.floats(-1.0, 1.0)] * 3).filter(lambda v: np.linalg.norm(v) > 0.1))

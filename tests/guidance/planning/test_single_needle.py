@@ -12,22 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guidance.case.case import Case
-from guidance.planning import directions
 from guidance.planning import search as search_module
-from guidance.planning.corridors import Corridors, Fate
 from guidance.planning.electrodes import shaft_clearances
 from guidance.planning.plan import Plan, PlanStatus
-from guidance.planning.single_needle import best_lines, hopeless, lines_mm, longest_step_mm, pulls, reach_mm
+from guidance.planning.single_needle import hopeless, longest_step_mm, pulls, reach_mm
 from guidance.protocol import PANCREAS_IRE_DEFAULT
 from guidance.scene import BipolarNeedle, ElectrodeDevice, SuiteDescription
-from registration.budget import ErrorBudget
 from sim.phantom import make_phantom
 from tests.guidance.ablation import rings
-from tests.guidance.planning.test_risk import TURNED, registration
+from tests.guidance.planning.coarse import beside, coarse_search
 
 NEEDLE = BipolarNeedle()
 SUITE = SuiteDescription(device=NEEDLE)
-COARSE = directions.outward_directions(step_rad=np.radians(10.0))
 
 
 @given(st.floats(1.0, 200.0), st.floats(2.0, 12.0), st.floats(4.0, 20.0))
@@ -62,38 +58,10 @@ def test_the_reach_is_that_of_the_rings(threshold: float) -> None:
     assert reach_mm(BipolarNeedle(voltage_v=1.0), threshold) == 0.0
 
 
-def test_the_best_line_is_near_the_middle_safe_and_open() -> None:
-    """A closed line in the middle is passed over, a risky one beside it loses to a safe one farther away."""
-    lateral, beyond = lines_mm(2.0)
-    assert len(lateral) > 60 and len(beyond) == 5
-    shape = (2, len(lateral), len(beyond))
-    fate = np.full(shape, int(Fate.FORBIDDEN), dtype=np.uint8)
-    sigmas = np.full(shape, 6.0, dtype=np.float32)
-    at = {
-        place: int(np.flatnonzero((lateral == place).all(axis=1))[0]) for place in ((1.0, 0.0), (0.0, 2.0), (3.0, 3.0))
-    }
-    for n in at.values():
-        fate[1, n, 2] = int(Fate.OPEN)
-    sigmas[1, at[1.0, 0.0], 2] = 0.2
-    level = np.full(shape, 50.0, dtype=np.float32)
-    corridors = Corridors(fate, level, sigmas, np.zeros(shape, dtype=np.float32), level)
-    out = np.array([[0.0, -1.0, 0.0], [0.1, -0.99, 0.1]])
-    found = best_lines(corridors, out, lateral, np.tile(beyond, (2, 1)))
-    np.testing.assert_allclose([c.lateral_mm[0] for c in found], [(0.0, 2.0), (3.0, 3.0), (1.0, 0.0)])
-    assert all(c.plane_mm == beyond[2] and (c.out == out[1]).all() for c in found)
-
-
 def planned(case: Case, **changes: Any) -> Plan:
-    """The search's answer, from fewer directions and starts."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(directions, "outward_directions", lambda: COARSE)
-        patch.setattr(search_module, "SCORED", 60)
-        patch.setattr(search_module, "REFINED", 3)
-        return search_module.plan(
-            case,
-            registration(TURNED, ErrorBudget(), 0.2, 0.0005),
-            **{"suite": SUITE, "protocol": PANCREAS_IRE_DEFAULT, **changes},
-        )
+    """The search's answer, from fewer directions."""
+    with coarse_search():
+        return search_module.plan(case, beside(), **{"suite": SUITE, "protocol": PANCREAS_IRE_DEFAULT, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -151,9 +119,8 @@ def test_a_current_over_the_devices_limit_is_refused(nodule: Case) -> None:
     weak = BipolarNeedle(current_max_a=5.0)
     case = replace(nodule, description=nodule.description.model_copy(update={"device": weak}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search_module, "PASSES", search_module.PASSES[:1])
         patch.setattr(search_module, "FIELDS", 1)
-        patch.setattr(search_module._Search, "_beyond_reach", lambda _self: ())
+        patch.setattr(search_module, "_beyond_reach", lambda *_given: ())
         refused = planned(case, suite=SuiteDescription(device=weak))
     assert refused.status is PlanStatus.INFEASIBLE
     assert any("7 A, over the device's 5 A" in reason for reason in refused.reasons)
