@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-OPEN = 0
+from guidance.planning.corridor_loops import OPEN, scattered
+
 NO_PLACE = 1.0e30
 INTERVALS_MAX = 16
 CLEARANCE_WISH_MM, DEPTH_UNIT_MM, PRICE_UNIT, SKIN_UNIT_RAD = 3.0, 150.0, 40.0, math.radians(60.0)
@@ -39,34 +40,44 @@ def corridor_terms(excess: float, sigmas: float, price: float, depth: float, cos
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _open_rows(fate: Any, line_at: Any, rows: Any) -> int:
-    """Set the bits of the open corridors, bit x of row y; return how many there are."""
-    size, count = line_at.shape[0], 0
+def _open_rows(fate: Any, line_at: Any, rows: Any) -> Any:
+    """Set the bits of the open corridors, bit x of row y; return the rows that have any, as bits."""
+    size, any_open = line_at.shape[0], np.uint64(0)
     for y in range(size):
         word = np.uint64(0)
         for x in range(size):
             n = line_at[x, y]
             if n >= 0 and fate[n] == OPEN:
                 word |= np.uint64(1) << np.uint64(x)
-                count += 1
         rows[y] = word
-    return count
+        if word != 0:
+            any_open |= np.uint64(1) << np.uint64(y)
+    return any_open
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator, unused-ignore]
+def _moved(word: Any, by: int) -> Any:
+    """Return bits moved down by so many places, or up where that is negative."""
+    if by >= 0:
+        return word >> np.uint64(by) if by < 64 else np.uint64(0)
+    return word << np.uint64(-by) if by > -64 else np.uint64(0)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _centre_rows(any_open: Any, offsets: Any, middle: int, wide: int) -> Any:
+    """Return the rows of centres in which every electrode has some open corridor in its row, as bits from -wide."""
+    word = (np.uint64(1) << np.uint64(2 * wide + 1)) - np.uint64(1)
+    for e in range(offsets.shape[0]):
+        word &= _moved(any_open, middle - wide + offsets[e, 1])
+    return word
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def _centres(rows: Any, offsets: Any, cy: int, middle: int, wide: int) -> Any:
     """Return the centres of one row at which every electrode's corridor is open, as bits from -wide."""
-    size = rows.shape[0]
     word = (np.uint64(1) << np.uint64(2 * wide + 1)) - np.uint64(1)
     for e in range(offsets.shape[0]):
-        y, shift = middle + cy + offsets[e, 1], middle - wide + offsets[e, 0]
-        if y < 0 or y >= size:
-            return np.uint64(0)
-        row = rows[y]
-        if shift >= 0:
-            word &= row >> np.uint64(shift) if shift < 64 else np.uint64(0)
-        else:
-            word &= row << np.uint64(-shift) if shift > -64 else np.uint64(0)
+        word &= _moved(rows[middle + cy + offsets[e, 1]], middle - wide + offsets[e, 0])
         if word == 0:
             break
     return word
@@ -245,6 +256,7 @@ def search_arrays(
     must: Any,
     beat: float,
     cheapest_only: bool,
+    every: int,
     rows: Any,
     scores: Any,
     counts: Any,
@@ -271,6 +283,7 @@ def search_arrays(
         must: Node that one electrode must stand on; negative for none. Shape (2,).
         beat: Arrays that cannot score less are not kept.
         cheapest_only: Count the coverage of the cheapest array of each size only: an upper bound, quickly.
+        every: One of so many directions is looked at.
         rows: Written, best first: member, cx, cy, plane, way; shape (d, k, 5).
         scores: Written: score, tumour and margin percent; shape (d, k, 3).
         counts: Written: arrays that are open, and those whose coverage was counted; shape (d, 2).
@@ -280,7 +293,14 @@ def search_arrays(
     total = np.array([point_counts[:, 0].sum(), point_counts[:, 1].sum()])
     middle = line_at.shape[0] // 2
     most = offsets.shape[1]
-    for d in prange(fate.shape[0]):
+    directions = fate.shape[0]
+    apart = scattered(directions)
+    for q in prange(directions):
+        d = (q * apart) % directions
+        if d % every != 0:
+            scores[d] = NO_PLACE
+            counts[d] = 0
+            continue
         used, opened, counted = 0, 0, 0
         word_rows = np.empty(line_at.shape[0], dtype=np.uint64)
         ready = False
@@ -295,11 +315,19 @@ def search_arrays(
         cheap_rows = np.zeros((most + 1, 4), dtype=np.int64)
         extra = np.zeros(5, dtype=np.int64)
         for p in range(fate.shape[2]):
-            if _open_rows(fate[d, :, p], line_at, word_rows) == 0 or ways_first[d, p, 0] == ways_first[d, p, 1]:
+            any_open = _open_rows(fate[d, :, p], line_at, word_rows)
+            if any_open == 0 or ways_first[d, p, 0] == ways_first[d, p, 1]:
                 continue
             for member in range(offsets.shape[0]):
                 size = sizes[member]
-                for cy in range(-wide, wide + 1):
+                centre_rows = _centre_rows(any_open, offsets[member, :size], middle, wide)
+                cy = -wide - 1
+                while centre_rows != 0:
+                    cy += 1
+                    some = centre_rows & np.uint64(1)
+                    centre_rows >>= np.uint64(1)
+                    if some == 0:
+                        continue
                     word = _centres(word_rows, offsets[member, :size], cy, middle, wide)
                     cx = -wide - 1
                     while word != 0:

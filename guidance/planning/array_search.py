@@ -24,6 +24,8 @@ from guidance.planning.search_grid import SearchGrid
 from guidance.planning.weights import Weights
 from kinematics.arrays import FloatArray
 
+BOUND_EVERY = 4
+"""The bound is found in one of so many directions: neighbours are alike, and any array's score is a bound."""
 LISTED = 64
 """Arrays kept of each direction."""
 LOOKED_AT = ("touching", "clearance", "depth", "crossing", "skin_angle", "needles", "pull_backs", "coverage")
@@ -133,7 +135,7 @@ class ArraySearch:
     hit_limit: float
 
     def cheapest(self) -> Ranking:
-        """Return a ranking of the cheapest array of each number of electrodes in each direction."""
+        """Return a ranking of the cheapest array of each number of electrodes, in some of the directions."""
         return self._run(math.inf, True, int(self.family.counts.max(initial=1)) * self._most_ways())
 
     def below(self, beat: float, listed: int = LISTED) -> Ranking:
@@ -170,6 +172,7 @@ class ArraySearch:
                 self.grid.must,
                 min(beat, NO_PLACE),
                 cheapest_only,
+                BOUND_EVERY if cheapest_only else 1,
                 rows,
                 scores,
                 counts,

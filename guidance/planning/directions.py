@@ -36,9 +36,15 @@ def outward_directions(cone_rad: float = CONE_RAD, *, step_rad: float) -> FloatA
 
 def lateral_axes(axis: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return two unit vectors that make a right-handed frame with a needle's `axis`: first, second, axis."""
-    first = np.cross(axis, np.eye(3)[int(np.argmin(np.abs(axis)))])
-    first = first / np.linalg.norm(first)
-    return first, np.cross(axis, first)
+    first, second = lateral_axes_of(axis[None])
+    return first[0], second[0]
+
+
+def lateral_axes_of(axes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the same for many axes at once, shapes (n, 3)."""
+    first = np.cross(axes, np.eye(3)[np.argmin(np.abs(axes), axis=1)])
+    first = first / np.linalg.norm(first, axis=1, keepdims=True)
+    return first, np.cross(axes, first)
 
 
 def lateral_grid(radius_mm: float, pitch_mm: float) -> FloatArray:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidance.planning.anatomy import Anatomy
-from guidance.planning.directions import lateral_axes, lateral_grid, outward_directions
+from guidance.planning.directions import lateral_axes_of, lateral_grid, outward_directions
 from guidance.planning.schedule import ABOVE_MM
 from guidance.planning.wishes import Ball, Wishes
 from kinematics.arrays import FloatArray
@@ -118,8 +118,7 @@ def search_grid(
                 frame="ct",
                 remedy="move or widen the windows, or leave the direction open",
             )
-    axes = [lateral_axes(-o) for o in out]
-    first, second = (np.array([a[n] for a in axes]) for n in range(2))
+    first, second = lateral_axes_of(-out)
     deepest, top = (np.array([f(tumour @ -o) for o in out]) for f in (np.max, np.min))
     planes = deepest[:, None] + np.array(beyond)
     across = max(float(np.hypot(tumour @ f, tumour @ s).max()) for f, s in zip(first[::40], second[::40], strict=True))

@@ -52,7 +52,8 @@ class Needle(NamedTuple):
     limits: FloatArray
     """Least spacing, most, error of it, angle, depth mismatch, lateral error, depth of the path."""
     nodes: NDArray[np.float32]
-    inside: NDArray[np.uint8]
+    stride: NDArray[np.uint8]
+    """Passes everything in the body: see `corridor_loops.strides`."""
     low: FloatArray
     cell: float
 
@@ -71,7 +72,7 @@ def strayed(
 def _to_the_skin(needle: Needle, tip: FloatArray, out: FloatArray) -> tuple[int, float]:
     """Return what a way out comes to, whatever it passes, and its length to the skin [mm]."""
     return way_out(  # type: ignore[no-any-return]
-        needle.nodes, needle.inside, needle.low, needle.cell, tip, out, needle.limits[6] + BEYOND_MM, PASSES_ALL_MM
+        needle.nodes, needle.stride, needle.low, needle.cell, tip, out, needle.limits[6] + BEYOND_MM, PASSES_ALL_MM
     )
 
 

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from guidance.case.case import Case
 from guidance.planning.anatomy import Anatomy
+from guidance.planning.corridor_loops import strides
 from guidance.planning.directions import lateral_axes
 from guidance.planning.forbidden_boxes import Boxes, forbidden_boxes
 from guidance.planning.plan import PlannedElectrode
-from guidance.planning.straying import Needle, Rule, first_break, planned_depth, strayed
+from guidance.planning.straying import PASSES_ALL_MM, Needle, Rule, first_break, planned_depth, strayed
 from guidance.planning.tolerance_map import ToleranceMap, ToleranceRay
 from guidance.protocol import Protocol
 from guidance.protocol_rules import Code
@@ -156,7 +157,7 @@ def _needle(
         spacing,
         limits,
         anatomy.nodes,
-        anatomy.inside,
+        strides(anatomy.excess_mm, anatomy.inside, anatomy.cell_mm, PASSES_ALL_MM),
         anatomy.low_mm,
         anatomy.cell_mm,
     )

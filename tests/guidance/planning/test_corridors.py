@@ -13,7 +13,7 @@ from guidance.case.case import Case, Structure, Tissue
 from guidance.case.extent import labelled_span
 from guidance.case.policy import Policy, PolicyKind
 from guidance.planning.anatomy import Anatomy, build_anatomy
-from guidance.planning.corridor_loops import EXCESS, TOUCH, _wrist_reaches, trace, way_out
+from guidance.planning.corridor_loops import EXCESS, TOUCH, _wrist_reaches, strides, trace, way_out
 from guidance.planning.corridors import (
     FIDUCIAL_MM,
     CorridorLimits,
@@ -326,14 +326,18 @@ def test_the_skin_is_where_the_body_ends(anatomy: Anatomy, box_case: Case) -> No
     # Body voxels j < 46 with spacing −2 mm: the anterior face lies at y = 55 − 45·2 − 1 = −36 in ct.
     skin = -float(anatomy.T_ct_grid.inverse().points(np.array([0.0, -36.0, 0.0]))[1])
     go = (anatomy.low_mm, 1.0, np.zeros(3), out)
-    what, depth = way_out(free, anatomy.inside, *go, 100.0, 0.0)
+
+    def through(inside: np.ndarray) -> np.ndarray:
+        return strides(free[..., EXCESS], inside, 1.0, 0.0)
+
+    what, depth = way_out(free, through(anatomy.inside), *go, 100.0, 0.0)
     assert (what, depth) == (Fate.OPEN, pytest.approx(skin, abs=0.7))
-    assert way_out(free, anatomy.inside, *go, 10.0, 0.0)[0] == Fate.TOO_DEEP
-    assert way_out(free, np.ones_like(anatomy.inside), *go, 500.0, 0.0)[0] == Fate.NO_SKIN
+    assert way_out(free, through(anatomy.inside), *go, 10.0, 0.0)[0] == Fate.TOO_DEEP
+    assert way_out(free, through(np.ones_like(anatomy.inside)), *go, 500.0, 0.0)[0] == Fate.NO_SKIN
     folded = anatomy.inside.copy()
     j = round(-depth - 8.0 - float(anatomy.low_mm[1]))
     folded[:, j - 2 : j + 3, :] = 1
-    assert way_out(free, folded, *go, 100.0, 0.0)[0] == Fate.NO_SKIN
+    assert way_out(free, through(folded), *go, 100.0, 0.0)[0] == Fate.NO_SKIN
 
 
 def test_risk_is_distance_in_standard_deviations(anatomy: Anatomy) -> None:
