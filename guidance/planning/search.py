@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from guidance.ablation.pulse_plan import PulsePlanStatus
@@ -12,6 +13,7 @@ from guidance.planning.directions import orientation_words
 from guidance.planning.infeasible import reasons_before_search, refused
 from guidance.planning.plan import Plan
 from guidance.planning.planner import Planner, Ranked
+from guidance.planning.scoring import Scored
 from guidance.planning.single_needle import hopeless, too_little
 from guidance.planning.weights import Weights
 from guidance.planning.wishes import Wishes
@@ -111,13 +113,24 @@ def _first_that_passes(ranked: Ranked, planner: Planner, on_field: OnField | Non
 
 def _no_plan(ranked: Ranked, planner: Planner, wishes: Wishes | None) -> Plan:
     """Return the plan value that says why there is none."""
-    scored = [f.scored for f in ranked.finalists]
     scorer = ranked.assembly.scorer
+    scored = [f.scored for f in ranked.finalists] or (_covers_most(ranked) if planner.single else [])
     reasons = (*too_little(scorer, scored), *ranked.tally.reasons(), *_depth_reason(ranked, planner))
     if not (wishes is not None and wishes.array) and not hopeless(scorer, scored):
         reasons += _beyond_reach(ranked, planner, wishes)
     found = refused(reasons, planner.case, planner.registration, ranked.tally.counts)
     return found.model_copy(update={"proof": ranked.proof})
+
+
+def _covers_most(ranked: Ranked) -> list[Scored]:
+    """Return the needle of the search that covers most, where none was worth a closer look."""
+    if ranked.search is None:
+        return []
+    ranking = ranked.search.below(math.inf)
+    if len(ranking) == 0:
+        return []
+    best = ranked.assembly.scorer.score(ranking[int(ranking.scores[:, 1:].sum(axis=1).argmax())].candidate)
+    return [] if best is None else [best]
 
 
 def _depth_reason(ranked: Ranked, planner: Planner) -> tuple[str, ...]:

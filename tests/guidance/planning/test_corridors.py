@@ -226,7 +226,9 @@ def test_deeper_planes_agree_with_each_plane_alone(
     for p in range(1, grid.planes_mm.shape[1]):
         alone = trace_corridors(
             anatomy,
-            replace(grid, planes_mm=grid.planes_mm[:, p : p + 1].copy(), treated_mm=grid.treated_mm[:, p : p + 1].copy()),
+            replace(
+                grid, planes_mm=grid.planes_mm[:, p : p + 1].copy(), treated_mm=grid.treated_mm[:, p : p + 1].copy()
+            ),
             limits,
         )
         # Of two limits that a line breaks, the first is named: that may depend on where it begins.
@@ -284,7 +286,10 @@ def test_the_labelled_box_is_the_exact_rule(case: Case, flip: tuple[int, int, in
         affine = case.labels.affine @ np.block([[np.diag(flip).astype(float), ends[:, None]], [np.zeros((1, 3)), 1.0]])
         turned = replace(
             turned,
-            **{name: type(case.ct)(getattr(turned, name).voxels[where].copy(), affine) for name in ("ct", "labels", "body")},
+            **{
+                name: type(case.ct)(getattr(turned, name).voxels[where].copy(), affine)
+                for name in ("ct", "labels", "body")
+            },
         )
     anatomy = build_anatomy(turned, RADIUS_MM, 100.0)
     box, span = labelled_box(turned, anatomy, 3.0), labelled_span(turned)

@@ -41,7 +41,13 @@ def ablated(
     points = np.concatenate([np.stack([np.full(len(back), x), np.full(len(back), y), -back], -1) for x, y in cells])
     at = TargetPoints(points, points)
     # Places are kept in an order of their own.
-    field = dict(zip(map(tuple, np.round(at.places_ct_mm, 6)), at.largest_v_per_cm(conducting(needles, device), pairs), strict=True))
+    field = dict(
+        zip(
+            map(tuple, np.round(at.places_ct_mm, 6)),
+            at.largest_v_per_cm(conducting(needles, device), pairs),
+            strict=True,
+        )
+    )
     values = np.array([field[tuple(p)] for p in np.round(points, 6)])
     return (values >= PROTOCOL.threshold_v_per_cm).reshape(len(cells), len(back)), back
 
@@ -144,9 +150,7 @@ def test_the_estimate_is_near_the_scorers_coverage(box_case: Case) -> None:
         Weights(),
     )
     places = scorer.target
-    target = Target(
-        anatomy.T_ct_grid.inverse().points(places.places_ct_mm), np.ascontiguousarray(places.counts.T)
-    )
+    target = Target(anatomy.T_ct_grid.inverse().points(places.places_ct_mm), np.ascontiguousarray(places.counts.T))
     search = searching(anatomy, target, pitch_mm=1.0, step_deg=70.0, open_share=0.9)
     gaps = []
     for n, found in enumerate(search.below(math.inf, listed=400)):

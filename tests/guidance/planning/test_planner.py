@@ -20,6 +20,7 @@ from guidance.planning.search import plan
 from guidance.planning.weights import Weights
 from guidance.planning.wishes import Ball, NeedleLine, Wishes
 from guidance.protocol import PANCREAS_IRE_DEFAULT as PROTOCOL
+from guidance.protocol import Protocol
 from guidance.scene import SuiteDescription
 from kinematics.errors import InvalidInputError
 from sim.phantom import make_phantom
@@ -164,6 +165,16 @@ def test_wishes_are_kept(planner: Planner, found: Plan) -> None:
             assert ranked.tally.counts["corridors_cut_entry"] > 0
         few = planner.ranked(Wishes(**{**FRONT.model_dump(), "electrodes": (4, 4)}))
         assert few.finalists and all(len(f.electrodes) == 4 for f in few.finalists)
+
+
+def test_arrays_have_as_many_electrodes_as_the_protocol_allows(case: Case) -> None:
+    """With at least four asked for, nothing else is looked at."""
+    four = Protocol(**{**PROTOCOL.model_dump(), "electrodes_min": 4, "electrodes_ideal_min": 4})
+    straight = Wishes(out_ct=np.array([0.0, -1.0, 0.0]), within_deg=10.0)
+    with coarse_search():
+        ranked = Planner(case, beside(), suite=SUITE, protocol=four).ranked(straight)
+    assert ranked.search is not None
+    assert ranked.search.family.counts.min() == 4 and ranked.search.family.counts.max() == four.electrodes_max
 
 
 def test_a_given_array_is_judged_as_it_is(planner: Planner, found: Plan) -> None:

@@ -14,8 +14,8 @@ from guidance.ablation.surrogate import TargetPoints
 from guidance.case.case import Case
 from guidance.planning.anatomy import Anatomy, build_anatomy
 from guidance.planning.array_search import ArraySearch, Ranking, Target
-from guidance.planning.corridors import CorridorLimits, Fate, Spread, trace_corridors
-from guidance.planning.search_grid import BESIDE_MM, PITCH_MM, STEP_RAD, SearchGrid, search_grid
+from guidance.planning.corridors import CorridorLimits, Spread, trace_corridors
+from guidance.planning.search_grid import BESIDE_MM, PITCH_MM, STEP_RAD, search_grid
 from guidance.planning.wishes import NeedleLine, Wishes
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
@@ -63,7 +63,7 @@ def usual(box_case: Case) -> Ranking:
     """The box's own ranking."""
     search = searched(box_case)[0]
     found = search.below(search.below(math.inf, listed=2).best + 1.0, listed=LISTED)
-    assert found.complete_below == found.best + 1.0 and 100 < len(found)
+    assert found.complete_below == found.best + 1.0 and len(found) > 100
     return found
 
 
@@ -88,7 +88,7 @@ ORDERS = {
 def test_another_order_of_voxels_or_place_gives_the_same_ranking(
     box_case: Case, usual: Ranking, how: tuple[np.ndarray, tuple[int, ...], np.ndarray | None]
 ) -> None:
-    """The same corridors and arrays, where they were in the image; moved, the same scores, permuted, nearly the same."""
+    """The same corridors and arrays where they were in the image; moved, the same scores; permuted, nearly so."""
     other, anatomy = searched(changed(box_case, *how))
     found = other.below(usual.complete_below + 2.0 * PERMUTED_SCORE, listed=LISTED)
     assert (other.corridors.fate == usual.search.corridors.fate).all()
