@@ -212,8 +212,7 @@ class Scorer:
             np.array([-1, -1]),
         )
         found = trace_corridors(self.anatomy, grid, self.limits)
-        columns = [np.asarray(found.fate, dtype=np.float64), *found.values]
-        return tuple(np.asarray(v[0, :, 0], dtype=np.float64) for v in columns)
+        return tuple(np.asarray(v, dtype=np.float64)[0, :, 0] for v in (found.fate, *found.values))
 
     def needles(self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule) -> list[ElectrodeLine]:
         """Return the needles in frame `ct`, called E1, E2, ..."""

@@ -62,7 +62,7 @@ def ranked(planner: Planner) -> Ranked:
 
 
 def test_the_plan_keeps_its_rules(case: Case, found: Plan) -> None:
-    """Exact clearances by the policy, accepted coverage, no hard rule broken, a way for the arm and each needle once."""
+    """Exact clearances by the policy, accepted coverage, no hard rule broken, a way for the arm, each needle once."""
     assert found.status is PlanStatus.OK, found.reasons
     asked = {s.name: s.policy.clearance_mm for s in case.description.structures}
     for e in found.electrodes:
