@@ -27,7 +27,7 @@ from sim.phantom import make_phantom
 from tests.guidance.planning.coarse import beside, coarse_search
 
 SUITE = SuiteDescription()
-FRONT = Wishes(out_ct=np.array([0.0, -1.0, 0.0]), within_deg=40.0)
+FRONT = Wishes(out_ct=np.array([0.0, -1.0, 0.0]), within_deg=28.0)
 
 
 @pytest.fixture(scope="module")
