@@ -144,9 +144,8 @@ class _Prepared:
         density = np.empty((count, positions, n, n, SEGMENTS))
         net = np.empty((count, positions, n, n))
         _unit_densities(start, np.ascontiguousarray(many.axis), nodes, many.radius_mm, density, net)
-        shares, _ = pair_shares(
-            net, np.asarray(np.linalg.inv(net), dtype=np.float64), many.pairs, many.voltage_v[:, None]
-        )
+        inverse = np.asarray(np.linalg.inv(net), dtype=np.float64)
+        shares, _ = pair_shares(net, inverse, many.pairs, many.voltage_v[:, None])
         lengths = density.reshape(count, positions, n, n * SEGMENTS)
         fired = (shares @ lengths).reshape(count, positions, len(many.pairs), n, SEGMENTS)
         return cls(

@@ -150,7 +150,10 @@ class ArraySearch:
         rows = np.zeros((count, listed, 5), dtype=np.int64)
         scores = np.full((count, listed, 3), NO_PLACE)
         counts = np.zeros((count, 2), dtype=np.int64)
-        points = self.target.points_mm
+        # The lines round a pinned electrode lie off the centroid by part of a step; there is one direction then.
+        middle = self.grid.line_at.shape[0] // 2
+        shift = self.grid.lateral_mm[self.grid.line_at[middle, middle]]
+        points = self.target.points_mm - shift @ np.stack([self.grid.first[0], self.grid.second[0]])
         reach = math.ceil(float(np.linalg.norm(points, axis=1).max())) + 2
         if len(self.family.counts):
             search_arrays(

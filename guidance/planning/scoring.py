@@ -6,10 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from guidance.ablation.electrode import ElectrodeLine, conducting
 from guidance.ablation.grid import TreatmentGrid
@@ -220,8 +218,7 @@ class Scorer:
             np.array([-1, -1]),
         )
         found = trace_corridors(self.anatomy, grid, self.limits)
-        columns: tuple[NDArray[Any], ...] = (found.fate, *found.values)
-        return tuple(v[0, :, 0].astype(np.float64) for v in columns)
+        return tuple(np.asarray(v, dtype=np.float64)[0, :, 0] for v in (found.fate, *found.values))
 
     def needles(self, tips_mm: FloatArray, axes: FloatArray, plan: Schedule) -> list[ElectrodeLine]:
         """Return the needles in frame `ct`, called E1, E2, ..."""

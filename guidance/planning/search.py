@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from guidance.case.case import Case
@@ -14,6 +15,7 @@ from guidance.planning.infeasible import reasons_before_search, refused
 from guidance.planning.plan import Alternative, Plan, PlanStatus
 from guidance.planning.planner import Planner, Ranked
 from guidance.planning.relaxations import openings
+from guidance.planning.scoring import Scored
 from guidance.planning.single_choice import single_choice
 from guidance.planning.single_needle import hopeless, too_little
 from guidance.planning.weights import Weights
@@ -88,8 +90,8 @@ def plan(
 
 def _no_plan(ranked: Ranked, planner: Planner, wishes: Wishes | None) -> Plan:
     """Return the plan value that says why there is none."""
-    scored = [f.scored for f in ranked.finalists]
     scorer = ranked.assembly.scorer
+    scored = [f.scored for f in ranked.finalists] or (_covers_most(ranked) if planner.single else [])
     reasons = (*too_little(scorer, scored), *ranked.tally.reasons(), *_depth_reason(ranked, planner))
     update: dict[str, object] = {"proof": ranked.proof}
     if ranked.search is not None and ranked.arrays_open is not None:
@@ -103,6 +105,17 @@ def _no_plan(ranked: Ranked, planner: Planner, wishes: Wishes | None) -> Plan:
         reasons += opened.reasons
     found = refused(reasons, planner.case, planner.registration, ranked.tally.counts)
     return found.model_copy(update=update)
+
+
+def _covers_most(ranked: Ranked) -> list[Scored]:
+    """Return the needle of the search that covers most, where none was worth a closer look."""
+    if ranked.search is None:
+        return []
+    ranking = ranked.search.below(math.inf)
+    if len(ranking) == 0:
+        return []
+    best = ranked.assembly.scorer.score(ranking[int(ranking.scores[:, 1:].sum(axis=1).argmax())].candidate)
+    return [] if best is None else [best]
 
 
 def _depth_reason(ranked: Ranked, planner: Planner) -> tuple[str, ...]:

@@ -156,8 +156,10 @@ def least_excess(
             return best, found
         bounds[b] = math.inf
         group = blocks[b, 2]
-        gap = _nearest_in_block(start, d, centres, blocks[b, 0], blocks[b, 1], half, best + asked[group])
-        if gap - asked[group] < best:
+        limit = best + asked[group]
+        gap = _nearest_in_block(start, d, centres, blocks[b, 0], blocks[b, 1], half, limit)
+        # A block with nothing nearer returns the limit, which rounding may bring below the best.
+        if gap < limit:
             best, found = gap - asked[group], group
 
 

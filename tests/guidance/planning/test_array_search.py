@@ -66,11 +66,12 @@ def searching(
     open_share: float = 0.6,
     device: Device | None = None,
     weights: Weights | None = None,
+    wishes: Wishes | None = None,
 ) -> ArraySearch:
     """Return a search over random corridors of the box."""
     device = device or ElectrodeDevice()
     single = isinstance(device, BipolarNeedle)
-    grid = search_grid(anatomy, Wishes(), single=single, pitch_mm=pitch_mm, step_rad=math.radians(step_deg))
+    grid = search_grid(anatomy, wishes or Wishes(), single=single, pitch_mm=pitch_mm, step_rad=math.radians(step_deg))
     lengths = [float(v) for v in np.unique(grid.treated_mm)]
     if isinstance(device, BipolarNeedle):
         family, exposures = single_needle(pitch_mm), (device.span_mm,)

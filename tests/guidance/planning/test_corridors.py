@@ -242,7 +242,7 @@ def test_deeper_planes_agree_with_each_plane_alone(
 
 
 def test_the_wrist_is_where_the_shell_says(anatomy: Anatomy, grid: SearchGrid, limits: CorridorLimits) -> None:
-    """A shoulder that some lines leave out of reach closes exactly those that the shell leaves out, by way and depth."""
+    """A shoulder out of reach of some lines closes exactly those that the shell leaves out, by way and depth."""
     shell = wrist_shell(load_lbr(), default_tool())
     rng = np.random.default_rng(2)
     tips = rng.uniform(-500.0, 500.0, (400, 3))

@@ -92,7 +92,7 @@ def test_a_registration_is_held_to_the_protocol_of_the_case(box_case: Case) -> N
 def test_what_was_cut_at_the_labels_end_is_said() -> None:
     """The count, and the sentence of the array that came nearest."""
     tally = Tally()
-    for stage in ("corridors", "arrays", "arrays_scored", "arrays_refined"):
+    for stage in ("corridors", "arrays", "arrays_refined"):
         tally.add(stage, 5)
     tally.cut("arrays_cut_unlabelled", 3.0, "far")
     tally.cut("arrays_cut_unlabelled", 1.0, "near")
@@ -100,3 +100,24 @@ def test_what_was_cut_at_the_labels_end_is_said() -> None:
     assert said[0].endswith("the one that came farthest fails on unlabelled")
     assert "nearest miss, unlabelled: near" in said
     assert "unlabelled 2" in said[-1]
+
+
+def test_the_first_reason_is_how_far_the_search_came() -> None:
+    """Nothing open, nothing that fits, nothing that passes; an array that was given is answered for alone."""
+    tally = Tally()
+    tally.add("corridors", 9)
+    tally.add("corridors_cut_forbidden", 9)
+    assert tally.reasons()[0] == "no corridor from the skin to the target's depth is open"
+    tally.add("corridors", 4)
+    assert tally.reasons()[0] == "4 corridors are open, but no array of the family fits into them"
+    tally.add("arrays", 3)
+    tally.cut("arrays_cut_coverage_estimate", 2.0, "low")
+    tally.cut("arrays_cut_arm_reach", 1.0, "out of reach")
+    first, *rest = tally.reasons()
+    assert first == "no array passes every limit; the one that came farthest fails on arm reach"
+    assert rest[:2] == ["nearest miss, coverage estimate: low", "nearest miss, arm reach: out of reach"]
+    assert rest[2] == "of 13 corridors and 3 arrays, cut by: forbidden 9, coverage estimate 1, arm reach 1"
+    given = Tally()
+    given.add("arrays_refused")
+    given.nearest["arrays_refused"] = "E2: too deep"
+    assert given.reasons() == ("E2: too deep",)

@@ -20,13 +20,14 @@ from guidance.planning.search import plan
 from guidance.planning.weights import Weights
 from guidance.planning.wishes import Ball, NeedleLine, Wishes
 from guidance.protocol import PANCREAS_IRE_DEFAULT as PROTOCOL
+from guidance.protocol import Protocol
 from guidance.scene import SuiteDescription
 from kinematics.errors import InvalidInputError
 from sim.phantom import make_phantom
 from tests.guidance.planning.coarse import beside, coarse_search
 
 SUITE = SuiteDescription()
-FRONT = Wishes(out_ct=np.array([0.0, -1.0, 0.0]), within_deg=40.0)
+FRONT = Wishes(out_ct=np.array([0.0, -1.0, 0.0]), within_deg=28.0)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def ranked(planner: Planner) -> Ranked:
 
 
 def test_the_plan_keeps_its_rules(case: Case, found: Plan) -> None:
-    """Exact clearances by the policy, accepted coverage, no hard rule broken, a way for the arm and each needle once."""
+    """Exact clearances by the policy, accepted coverage, no hard rule broken, a way for the arm, each needle once."""
     assert found.status is PlanStatus.OK, found.reasons
     asked = {s.name: s.policy.clearance_mm for s in case.description.structures}
     for e in found.electrodes:
@@ -164,6 +165,16 @@ def test_wishes_are_kept(planner: Planner, found: Plan) -> None:
             assert ranked.tally.counts["corridors_cut_entry"] > 0
         few = planner.ranked(Wishes(**{**FRONT.model_dump(), "electrodes": (4, 4)}))
         assert few.finalists and all(len(f.electrodes) == 4 for f in few.finalists)
+
+
+def test_arrays_have_as_many_electrodes_as_the_protocol_allows(case: Case) -> None:
+    """With at least four asked for, nothing else is looked at."""
+    four = Protocol(**{**PROTOCOL.model_dump(), "electrodes_min": 4, "electrodes_ideal_min": 4})
+    straight = Wishes(out_ct=np.array([0.0, -1.0, 0.0]), within_deg=10.0)
+    with coarse_search():
+        ranked = Planner(case, beside(), suite=SUITE, protocol=four).ranked(straight)
+    assert ranked.search is not None
+    assert ranked.search.family.counts.min() == 4 and ranked.search.family.counts.max() == four.electrodes_max
 
 
 def test_a_given_array_is_judged_as_it_is(planner: Planner, found: Plan) -> None:

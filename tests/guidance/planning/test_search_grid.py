@@ -88,7 +88,7 @@ ORDERS = {
 def test_another_order_of_voxels_or_place_gives_the_same_ranking(
     box_case: Case, usual: Ranking, how: tuple[np.ndarray, tuple[int, ...], np.ndarray | None]
 ) -> None:
-    """The same corridors and arrays, where they were in the image; moved, the same scores, permuted, nearly the same."""
+    """The same corridors and arrays where they were in the image; moved, the same scores; permuted, nearly so."""
     other, anatomy = searched(changed(box_case, *how))
     found = other.below(usual.complete_below + 2.0 * PERMUTED_SCORE, listed=LISTED)
     assert (other.corridors.fate == usual.search.corridors.fate).all()

@@ -88,7 +88,7 @@ def test_one_needle_through_a_nodule(found: Plan) -> None:
     assert needle.clearance.mm >= 2.0
     assert found.coverage is not None
     assert found.coverage.tumour_percent >= 98.0 and found.coverage.with_margin_percent >= 90.0
-    assert found.search["arrays_of_1"] == found.search["arrays"] > 0
+    assert found.search["arrays"] >= found.search["arrays_of_1"] > 0
     assert found.alternatives and all(a.electrodes == 1 and a.spacing_mm == 15.0 for a in found.alternatives)
     assert Plan.model_validate_json(found.canonical_json()).sha256() == found.sha256()
 
@@ -110,7 +110,7 @@ def test_what_one_needle_cannot_cover_is_refused_with_numbers() -> None:
     assert first.startswith("one bipolar needle covers ") and "asked are 98 % and 90 %" in first
     assert f"at 2700 V it passes 500 V/cm up to {reach_mm(NEEDLE, 500.0):.1f} mm from its axis" in first
     assert "plan an array of electrodes" in first
-    assert any("each of one needle" in reason for reason in refused.reasons)
+    assert any("estimated (one needle)" in reason for reason in refused.reasons)
     assert refused.search["arrays_cut_coverage_estimate"] > 0
 
 
