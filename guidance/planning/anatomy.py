@@ -19,6 +19,7 @@ from scipy.optimize import linear_sum_assignment
 
 from guidance.case.case import Case
 from guidance.case.policy import PolicyKind
+from guidance.planning.corridor_loops import strides
 from guidance.planning.wishes import Ball
 from kinematics.arrays import FloatArray
 from kinematics.frames import Transform
@@ -58,6 +59,16 @@ class Anatomy:
     def nodes(self) -> NDArray[np.float32]:
         """Excess, touch, exposed and price side by side, as the corridors read them; shape (x, y, z, 4)."""
         return np.stack([self.excess_mm, self.touch_mm, self.exposed_mm, self.price_per_mm], axis=-1)
+
+    def strides(self, least_excess_mm: float) -> NDArray[np.uint8]:
+        """Return `corridor_loops.strides` of the body, made once for each excess."""
+        if least_excess_mm not in self._strides:
+            self._strides[least_excess_mm] = strides(self.excess_mm, self.inside, self.cell_mm, least_excess_mm)
+        return self._strides[least_excess_mm]
+
+    @cached_property
+    def _strides(self) -> dict[float, NDArray[np.uint8]]:
+        return {}
 
     @cached_property
     def skin(self) -> NDArray[np.float32]:

@@ -70,7 +70,7 @@ def strides(excess: Any, inside: Any, cell: float, least: float) -> Any:
     found = np.minimum(gap, np.float32(STRIDE_MM)) * np.float32(EIGHTHS)
     np.maximum(found, np.float32(0.0), out=found)
     codes = found.astype(np.uint8)
-    codes[gap < 2.0 * cell] = NEAR
+    codes[gap < 0.5 * cell] = NEAR
     codes[gap < -2.0 * NODE_OFF * cell] = HIT
     codes[inside == 0] = AIR
     return codes
@@ -104,6 +104,20 @@ def way_out(nodes: Any, stride: Any, low: Any, cell: float, tip: Any, out: Any, 
     """
     x0, y0, z0 = (tip[0] - low[0]) / cell, (tip[1] - low[1]) / cell, (tip[2] - low[2]) / cell
     ux, uy, uz = out[0] / cell, out[1] / cell, out[2] / cell
+    # A coarse look first: what is thick is met in a few steps, and most lines meet something thick.
+    length = 0.0
+    while length <= limit:
+        i = math.floor(x0 + length * ux + 0.5)
+        j = math.floor(y0 + length * uy + 0.5)
+        k = math.floor(z0 + length * uz + 0.5)
+        if i < 0 or j < 0 or k < 0 or i >= stride.shape[0] or j >= stride.shape[1] or k >= stride.shape[2]:
+            break
+        code = stride[i, j, k]
+        if code == AIR:
+            break
+        if code == HIT:
+            return FORBIDDEN, length
+        length += STRIDE_MM
     length = before = 0.0
     while True:
         x, y, z = x0 + length * ux, y0 + length * uy, z0 + length * uz
@@ -185,24 +199,27 @@ def trace(
     the first `treated` mm, what is crossed costs more.
     """
     least, sigmas, paid = WISH_MM, SAFE_SIGMAS, 0.0
+    x0, y0, z0 = (tip[0] - low[0]) / cell, (tip[1] - low[1]) / cell, (tip[2] - low[2]) / cell
+    ux, uy, uz = out[0] / cell, out[1] / cell, out[2] / cell
+    most = math.sqrt(spread[0] ** 2 + (spread[1] * (depth / 100.0) ** 2) ** 2 + spread[2] ** 2 + 1e-6)
     back = 0.0
     while True:
-        x = (tip[0] + back * out[0] - low[0]) / cell
-        y = (tip[1] + back * out[1] - low[1]) / cell
-        z = (tip[2] + back * out[2] - low[2]) / cell
+        x, y, z = x0 + back * ux, y0 + back * uy, z0 + back * uz
         i = min(max(math.floor(x + 0.5), 0), nodes.shape[0] - 1)
         j = min(max(math.floor(y + 0.5), 0), nodes.shape[1] - 1)
         k = min(max(math.floor(z + 0.5), 0), nodes.shape[2] - 1)
-        bend, share = spread[1] * ((depth - back) / 100.0) ** 2, (depth - back) / depth
-        breathes = spread[2] * (abs(out[2]) * (1.0 - share) + share)
-        widest = math.sqrt(spread[0] ** 2 + bend**2 + breathes**2 + 1e-6)
         # The nodes say at once whether a new least is possible here; only then is it worth interpolating.
         room = nodes[i, j, k, EXCESS] - NODE_OFF * cell - least
-        safe = nodes[i, j, k, TOUCH] - NODE_OFF * cell - sigmas * widest
+        safe = nodes[i, j, k, TOUCH] - NODE_OFF * cell - sigmas * most
         if room < 0.0:
             least = min(least, at(nodes, EXCESS, x, y, z))
         if safe < 0.0:
-            gap = at(nodes, TOUCH, x, y, z)
+            bend, share = spread[1] * ((depth - back) / 100.0) ** 2, (depth - back) / depth
+            breathes = spread[2] * (abs(out[2]) * (1.0 - share) + share)
+            widest = math.sqrt(spread[0] ** 2 + bend**2 + breathes**2 + 1e-6)
+            gap = nodes[i, j, k, TOUCH] - NODE_OFF * cell
+            if gap < sigmas * widest:
+                gap = at(nodes, TOUCH, x, y, z)
             if gap < sigmas * widest:
                 # The direction of the gap by the nodes beside the nearest: it needs no interpolation.
                 i = min(max(i, 1), nodes.shape[0] - 2)

@@ -177,7 +177,7 @@ def trace_corridors(anatomy: Anatomy, grid: SearchGrid, limits: CorridorLimits) 
     whole = np.array([[-FAR_MM] * 3, [FAR_MM] * 3, [-FAR_MM] * 3, [FAR_MM] * 3, [0.0] * 3])
     loops.judge_lines(
         anatomy.nodes,
-        loops.strides(anatomy.excess_mm, anatomy.inside, anatomy.cell_mm, limits.least_excess_mm),
+        anatomy.strides(limits.least_excess_mm),
         anatomy.skin,
         anatomy.low_mm,
         anatomy.cell_mm,

@@ -56,9 +56,14 @@ def lesion_columns(
     """
     if isinstance(device, BipolarNeedle):
         return _single(device, protocol.threshold_v_per_cm, family.pitch_mm)
-    reach = round((family.reach_mm + BESIDE_MM) / family.pitch_mm)
-    ticks = np.arange(-reach, reach + 1)
-    grid = np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2)
+    sides, _ = _pulsed(family)
+    volts = tuple(protocol.firing_voltage_v(side) for side in sides)
+    return _of_pairs(family, exposures_mm, device.radius_mm, protocol.threshold_v_per_cm, volts)
+
+
+@lru_cache(maxsize=16)
+def _pulsed(family: Family) -> tuple[tuple[float, ...], FloatArray]:
+    """Return the sides of all pulsed pairs, and for each pair its member, the number of its side, and two places."""
     sides_mm: list[float] = []
     pairs = []
     for member in range(len(family.counts)):
@@ -70,12 +75,26 @@ def lesion_columns(
                     if side not in sides_mm:
                         sides_mm.append(side)
                     pairs.append((member, sides_mm.index(side), *lateral[a], *lateral[b]))
-    threshold, radius = protocol.threshold_v_per_cm, device.radius_mm
+    return tuple(sides_mm), np.array(pairs)
+
+
+@lru_cache(maxsize=4)
+def _of_pairs(
+    family: Family, exposures_mm: tuple[float, ...], radius_mm: float, threshold: float, volts: tuple[float, ...]
+) -> LesionColumns:
+    """Return the unions of the lesions of each member's pairs."""
+    reach = round((family.reach_mm + BESIDE_MM) / family.pitch_mm)
+    ticks = np.arange(-reach, reach + 1)
+    grid = np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2)
+    sides, pairs = _pulsed(family)
     half = np.array(
-        [[_half_mm(s, e, radius, protocol.firing_voltage_v(s), threshold) for e in exposures_mm] for s in sides_mm]
+        [
+            [_half_mm(side, e, radius_mm, volt, threshold) for e in exposures_mm]
+            for side, volt in zip(sides, volts, strict=True)
+        ]
     )
     found = np.full((len(exposures_mm), len(family.counts), len(grid)), -1.0, dtype=np.float32)
-    _raise_half(np.array(pairs), half, grid * family.pitch_mm, found)
+    _raise_half(pairs, half, grid * family.pitch_mm, found)
     ablated = (found > 0.0).any(axis=0)
     members, cells = np.nonzero(ablated)
     half_mm = np.maximum(found[:, members, cells], 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,7 +46,7 @@ HUB_ABOVE_SKIN_MM = 10.0
 """The hub, and the fingers that end level with it, stay this far from the skin."""
 DEPTH_ROOM_MM = 1.0
 """The grid's depth may be less than the exact one by this."""
-WIDER = (0.5, 2.0, math.inf)
+WIDER = (0.25, 1.5, math.inf)
 """How much more than the best an array may score to be listed; the next where too few keep every limit."""
 
 
@@ -121,14 +122,18 @@ class Planner:
         # What one apnoea has no time for would be refused before it moves.
         self.device_limit_mm = device.usable_length_mm - HUB_ABOVE_SKIN_MM
         self.limit_mm = min(self.device_limit_mm, deepest_mm(suite) - DEPTH_ROOM_MM)
-        self.anatomy = build_anatomy(case, device.radius_mm, self.limit_mm)
+        with ThreadPoolExecutor(1) as beside:
+            # Neither needs the other, and both spend their time outside the interpreter.
+            clearances = beside.submit(ShaftClearances, case)
+            self.anatomy = build_anatomy(case, device.radius_mm, self.limit_mm)
+            self.clearances = clearances.result()
         self.model = risk.error_model(registration, self.anatomy)
         self.grid = TreatmentGrid.around_target(case)
         self.single = isinstance(device, BipolarNeedle)
         self.exposures_mm: tuple[float, ...] = ()
         if not isinstance(device, BipolarNeedle):
             self.exposures_mm = allowed_exposures_mm(device.exposures_mm, protocol)
-        self.clearances, self.span = ShaftClearances(case), labelled_span(case)
+        self.span = labelled_span(case)
         self.arm = ArmReach(case, registration.T_robot_ct, suite)
         self._limits = self._free_limits()
         self._scorer = Scorer(

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from guidance.case.case import Case
 from guidance.planning.anatomy import Anatomy
-from guidance.planning.corridor_loops import strides
 from guidance.planning.directions import lateral_axes
 from guidance.planning.forbidden_boxes import Boxes, forbidden_boxes
 from guidance.planning.plan import PlannedElectrode
@@ -157,7 +156,7 @@ def _needle(
         spacing,
         limits,
         anatomy.nodes,
-        strides(anatomy.excess_mm, anatomy.inside, anatomy.cell_mm, PASSES_ALL_MM),
+        anatomy.strides(PASSES_ALL_MM),
         anatomy.low_mm,
         anatomy.cell_mm,
     )
