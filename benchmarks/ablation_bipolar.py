@@ -24,8 +24,8 @@ from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.treatment import predict
 from guidance.case.case import Case
 from guidance.case.store import load_case, save_case
+from guidance.planning.combining.single_needle import reach_mm
 from guidance.planning.plan import Plan, PlanStatus
-from guidance.planning.single_needle import reach_mm
 from guidance.scene import BipolarNeedle, SuiteDescription
 from registration.budget import ErrorBudget
 from sim.cache import case_folder

@@ -14,8 +14,8 @@ import trimesh
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from guidance.planning.anatomy import Anatomy
-from guidance.planning.corridor_loops import AIR_MM
+from guidance.planning.grid.anatomy import Anatomy
+from guidance.planning.grid.corridor_loops import AIR_MM
 
 STEP_MM = 0.5
 BATCH = 200

@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from guidance.case.store import load_case
-from guidance.planning.directions import lateral_axes
+from guidance.planning.grid.directions import lateral_axes
 from guidance.planning.planner import Planner
-from guidance.planning.wishes import Ball, NeedleLine, Wishes
+from guidance.planning.wishing.wishes import Ball, NeedleLine, Wishes
 from guidance.scene import SuiteDescription
 from sim.cache import case_folder
 from sim.run_folder import RunSettings

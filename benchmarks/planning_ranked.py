@@ -25,7 +25,7 @@ from benchmarks.planning_phantoms import registered
 from benchmarks.planning_speed import row
 from guidance.case.store import load_case
 from guidance.planning.planner import Fineness, Planner, Ranked
-from guidance.planning.wishes import Wishes
+from guidance.planning.wishing.wishes import Wishes
 from guidance.protocol import named
 from guidance.scene import SuiteDescription
 from sim.cache import case_folder

@@ -30,12 +30,12 @@ from guidance.ablation.surrogate import TargetPoints
 from guidance.case.case import Case
 from guidance.case.extent import SKIN_LAYER_MM, labelled_span
 from guidance.case.policy import PolicyKind
-from guidance.planning import risk
-from guidance.planning.anatomy import Anatomy, build_anatomy
-from guidance.planning.array_chances import FINAL_DRAWS, ArrayChances, ArrayRisk, PlannedArray
-from guidance.planning.corridors import skin_distance, trace
-from guidance.planning.directions import lateral_axes
-from guidance.planning.schedule import Schedule
+from guidance.planning.chance import risk
+from guidance.planning.chance.array_chances import FINAL_DRAWS, ArrayChances, ArrayRisk, PlannedArray
+from guidance.planning.combining.schedule import Schedule
+from guidance.planning.grid.anatomy import Anatomy, build_anatomy
+from guidance.planning.grid.corridors import skin_distance, trace
+from guidance.planning.grid.directions import lateral_axes
 from guidance.planning.scoring import SolvedArray
 from guidance.protocol import PANCREAS_IRE_DEFAULT as PROTOCOL
 from guidance.scene import BipolarNeedle, ElectrodeDevice

@@ -28,10 +28,10 @@ import numpy as np
 
 from benchmarks.plain_corridors import Answers, Surfaces, by_sampling
 from guidance.case.store import load_case
-from guidance.planning.anatomy import Anatomy, build_anatomy
-from guidance.planning.corridors import CorridorLimits, Corridors, Fate, Spread, trace_corridors
-from guidance.planning.search_grid import SearchGrid, search_grid
-from guidance.planning.wishes import Wishes
+from guidance.planning.grid.anatomy import Anatomy, build_anatomy
+from guidance.planning.grid.corridors import CorridorLimits, Corridors, Fate, Spread, trace_corridors
+from guidance.planning.grid.search_grid import SearchGrid, search_grid
+from guidance.planning.wishing.wishes import Wishes
 from guidance.procedure.interlocks import deepest_mm
 from guidance.scene import SuiteDescription
 from sim.cache import case_folder

@@ -23,7 +23,7 @@ from guidance.case.target import entry_region_mm, target_centroid_mm
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.planning.search import plan as search_plan
 from guidance.planning.weights import Weights
-from guidance.planning.wishes import Wishes
+from guidance.planning.wishing.wishes import Wishes
 from guidance.procedure.approval import Approval
 from guidance.procedure.execution import Execution
 from guidance.procedure.executor import execute as execute_plan

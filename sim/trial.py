@@ -12,8 +12,8 @@ from pydantic import Field
 from guidance.case.case import Case
 from guidance.case.store import load_case
 from guidance.case.target import entry_region_mm, target_centroid_mm
+from guidance.planning.arm.reach import with_insertions
 from guidance.planning.plan import Plan
-from guidance.planning.reach import with_insertions
 from guidance.procedure.executor import execute
 from guidance.procedure.journal import Journal
 from guidance.protocol import named

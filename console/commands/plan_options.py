@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from guidance.planning.directions import direction_of_words
+from guidance.planning.grid.directions import direction_of_words
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.planning.weights import Weights
-from guidance.planning.wishes import Ball, NeedleLine, Wishes, unit
+from guidance.planning.wishing.wishes import Ball, NeedleLine, Wishes, unit
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError, RefusedError
 

@@ -14,11 +14,13 @@ from guidance.ablation.treatment import TreatmentResult
 from guidance.case.case import Case
 from guidance.check import Severity, not_kept
 from guidance.planning.alternatives import on_front, why_chosen
-from guidance.planning.anatomy import Anatomy
-from guidance.planning.array_chances import FINAL_DRAWS, ArrayChances, ArrayRisk, PlannedArray
-from guidance.planning.electrodes import crossed_mm, skin_entry_mm, unlabelled_mm
+from guidance.planning.chance.array_chances import FINAL_DRAWS, ArrayChances, ArrayRisk, PlannedArray
+from guidance.planning.chance.risk import Draws, ErrorModel, draw, entry_p95_mm, tip_p95_mm
+from guidance.planning.clearance.electrodes import crossed_mm, skin_entry_mm, unlabelled_mm
+from guidance.planning.clearance.shaft_clearances import NOTHING_NEAR, REACH_MM, ShaftClearances
+from guidance.planning.clearance.skin import skin_angle_deg
 from guidance.planning.finalist import Finalist
-from guidance.planning.infeasible import Tally, target_diameter_mm
+from guidance.planning.grid.anatomy import Anatomy
 from guidance.planning.plan import (
     Alternative,
     Clearance,
@@ -29,12 +31,10 @@ from guidance.planning.plan import (
     PulseTrain,
     SearchProof,
 )
-from guidance.planning.risk import Draws, ErrorModel, draw, entry_p95_mm, tip_p95_mm
+from guidance.planning.refusal.infeasible import Tally, target_diameter_mm
 from guidance.planning.scoring import Scored, Scorer, SolvedArray
-from guidance.planning.shaft_clearances import NOTHING_NEAR, REACH_MM, ShaftClearances
-from guidance.planning.skin import skin_angle_deg
-from guidance.planning.tolerance import tolerance_maps
-from guidance.planning.tolerance_map import ToleranceMap
+from guidance.planning.tolerances.tolerance import tolerance_maps
+from guidance.planning.tolerances.tolerance_map import ToleranceMap
 from guidance.protocol import Protocol
 from guidance.protocol_checks import plan_checks
 from guidance.scene import BipolarNeedle, SuiteDescription

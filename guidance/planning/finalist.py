@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from guidance.planning.arm.reach import Reach
 from guidance.planning.plan import PlannedElectrode
-from guidance.planning.reach import Reach
 from guidance.planning.scoring import Scored
 
 

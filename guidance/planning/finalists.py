@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from guidance.planning import risk
 from guidance.planning.alternatives import differ
-from guidance.planning.array_chances import RANKING_DRAWS
-from guidance.planning.array_search import FoundArray
+from guidance.planning.arm.reach import ArmReach, Reach
 from guidance.planning.assemble import Assembly
+from guidance.planning.chance import risk
+from guidance.planning.chance.array_chances import RANKING_DRAWS
+from guidance.planning.combining.array_search import FoundArray
 from guidance.planning.finalist import Finalist
-from guidance.planning.infeasible import Tally
-from guidance.planning.reach import ArmReach, Reach
+from guidance.planning.refusal.infeasible import Tally
 from guidance.planning.scoring import Scored, SolvedArray
-from guidance.planning.wish_rules import WishRules
+from guidance.planning.wishing.wish_rules import WishRules
 from guidance.protocol import Protocol
 from kinematics.insertion import LIMIT_MARGIN_RAD, InsertionStatus
 from kinematics.progress import Progress

@@ -10,10 +10,10 @@ from guidance.ablation.coverage import Coverage
 from guidance.ablation.lesion_figures import LesionFigures
 from guidance.ablation.pulse_plan import PulsePlan
 from guidance.check import Check
-from guidance.planning.chances import Chances, StructureChance
-from guidance.planning.tolerance_map import ToleranceMap
+from guidance.planning.chance.chances import Chances, StructureChance
+from guidance.planning.tolerances.tolerance_map import ToleranceMap
 from guidance.planning.weights import Terms, Weights
-from guidance.planning.wishes import Wishes
+from guidance.planning.wishing.wishes import Wishes
 from guidance.scene import Device, ElectrodeDevice
 from kinematics.arrays import Points3, Rows7, Vec3
 from kinematics.value import Value

@@ -13,27 +13,27 @@ from numpy.typing import NDArray
 from guidance.ablation.grid import TreatmentGrid
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
-from guidance.planning import risk
-from guidance.planning.anatomy import Anatomy, build_anatomy, with_closed
-from guidance.planning.array_chances import ArrayRisk
-from guidance.planning.array_search import ArraySearch, FoundArray, Ranking, Target, Ways
+from guidance.planning.arm.reach import ArmReach, wrist_row
 from guidance.planning.assemble import Assembly
-from guidance.planning.corridors import CorridorLimits, labelled_box, trace_corridors
-from guidance.planning.family import Family, family_of, single_needle
+from guidance.planning.chance import risk
+from guidance.planning.chance.array_chances import ArrayRisk
+from guidance.planning.clearance.shaft_clearances import ShaftClearances
+from guidance.planning.combining.array_search import ArraySearch, FoundArray, Ranking, Target, Ways
+from guidance.planning.combining.family import Family, family_of, single_needle
+from guidance.planning.combining.lesion_columns import LesionColumns, lesion_columns
+from guidance.planning.combining.schedule import allowed_exposures_mm
 from guidance.planning.finalist import Finalist
 from guidance.planning.finalists import FINALISTS, Finals
-from guidance.planning.given_array import against, given_candidate
-from guidance.planning.infeasible import Tally
-from guidance.planning.lesion_columns import LesionColumns, lesion_columns
+from guidance.planning.grid.anatomy import Anatomy, build_anatomy, with_closed
+from guidance.planning.grid.corridors import CorridorLimits, labelled_box, trace_corridors
+from guidance.planning.grid.search_grid import PITCH_MM, STEP_RAD, SearchGrid, search_grid
 from guidance.planning.plan import SearchProof
-from guidance.planning.reach import ArmReach, wrist_row
-from guidance.planning.schedule import allowed_exposures_mm
+from guidance.planning.refusal.infeasible import Tally
 from guidance.planning.scoring import Scorer
-from guidance.planning.search_grid import PITCH_MM, STEP_RAD, SearchGrid, search_grid
-from guidance.planning.shaft_clearances import ShaftClearances
 from guidance.planning.weights import Weights
-from guidance.planning.wish_rules import WishRules
-from guidance.planning.wishes import Ball, NeedleLine, Wishes
+from guidance.planning.wishing.given_array import against, given_candidate
+from guidance.planning.wishing.wish_rules import WishRules
+from guidance.planning.wishing.wishes import Ball, NeedleLine, Wishes
 from guidance.procedure.interlocks import deepest_mm
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle, SuiteDescription

@@ -13,16 +13,16 @@ from guidance.ablation.electrode import ElectrodeLine, conducting
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.line_charges import Pair
 from guidance.ablation.surrogate import Float32, TargetPoints
-from guidance.planning.anatomy import Anatomy
-from guidance.planning.array_loops import corridor_terms, coverage_term
-from guidance.planning.arrays import Candidate, sides_allowed
-from guidance.planning.corridors import CorridorLimits, Fate, trace_corridors
-from guidance.planning.directions import CONE_RAD, lateral_axes
-from guidance.planning.family import HUB_ROOM_MM
-from guidance.planning.hubs import order_exists
-from guidance.planning.schedule import ABOVE_MM, Schedule, schedules
-from guidance.planning.search_grid import SearchGrid
-from guidance.planning.single_needle import pulls
+from guidance.planning.combining.array_loops import corridor_terms, coverage_term
+from guidance.planning.combining.arrays import Candidate, sides_allowed
+from guidance.planning.combining.family import HUB_ROOM_MM
+from guidance.planning.combining.hubs import order_exists
+from guidance.planning.combining.schedule import ABOVE_MM, Schedule, schedules
+from guidance.planning.combining.single_needle import pulls
+from guidance.planning.grid.anatomy import Anatomy
+from guidance.planning.grid.corridors import CorridorLimits, Fate, trace_corridors
+from guidance.planning.grid.directions import CONE_RAD, lateral_axes
+from guidance.planning.grid.search_grid import SearchGrid
 from guidance.planning.weights import Terms, Weights
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle, Device

@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 
 from guidance.case.case import Case
 from guidance.planning.alternatives import listed_beside
-from guidance.planning.base_advice import advise_base
+from guidance.planning.arm.base_advice import advise_base
 from guidance.planning.choice import Choice
-from guidance.planning.directions import orientation_words
-from guidance.planning.directions_cut import directions_cut, in_words
-from guidance.planning.infeasible import reasons_before_search, refused
+from guidance.planning.combining.single_needle import hopeless, too_little
+from guidance.planning.grid.directions import orientation_words
+from guidance.planning.grid.directions_cut import directions_cut, in_words
 from guidance.planning.plan import Alternative, Plan, PlanStatus
 from guidance.planning.planner import Planner, Ranked
-from guidance.planning.relaxations import openings
+from guidance.planning.refusal.infeasible import reasons_before_search, refused
+from guidance.planning.refusal.relaxations import openings
 from guidance.planning.scoring import Scored
 from guidance.planning.single_choice import single_choice
-from guidance.planning.single_needle import hopeless, too_little
 from guidance.planning.weights import Weights
-from guidance.planning.wishes import Wishes
+from guidance.planning.wishing.wishes import Wishes
 from guidance.protocol import Protocol
 from guidance.scene import SuiteDescription
 from kinematics.progress import Progress, quiet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guidance.planning.plan import Alternative, Plan
-from guidance.planning.tolerance_map import ToleranceMap, ToleranceRay
+from guidance.planning.tolerances.tolerance_map import ToleranceMap, ToleranceRay
 from guidance.report.appearance import plain
 from guidance.report.grid import NOTHING, Grid, chance, number, unit_triple
 from guidance.report.planes import orientation

@@ -15,7 +15,7 @@ from matplotlib.patches import Circle, Polygon, Rectangle
 from matplotlib.patheffects import withStroke
 
 from guidance.planning.plan import PlannedElectrode
-from guidance.planning.tolerance_map import ToleranceMap
+from guidance.planning.tolerances.tolerance_map import ToleranceMap
 from guidance.report.appearance import INK, MUTED, RULE, ElectrodeLook, looks, new_figure, plain, png
 from guidance.report.inputs import ReportInputs
 from guidance.report.planes import Plane, orientation, plane_across

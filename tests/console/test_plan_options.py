@@ -13,7 +13,7 @@ from console.cli import status_of
 from console.commands.plan_options import PlanOptions, asked_of_plan, read_weights
 from guidance.planning.plan import Alternative, Clearance, Plan, PlannedElectrode, PlanStatus
 from guidance.planning.weights import Weights
-from guidance.planning.wishes import Ball, Wishes
+from guidance.planning.wishing.wishes import Ball, Wishes
 from kinematics.errors import InvalidInputError, RefusedError
 
 AXIS = np.array([0.0, 0.6, 0.8])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from guidance.case.case import Case
+from guidance.planning.arm.reach import with_insertions
 from guidance.planning.plan import Plan
-from guidance.planning.reach import with_insertions
 from guidance.scene import SuiteDescription
 from registration.registration import Registration
 from tests.guidance.verification.standing import case_and_plan

@@ -12,7 +12,7 @@ from console.cli import status_of
 from guidance.case.store import save_case
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.planning.weights import Weights
-from guidance.planning.wishes import Wishes
+from guidance.planning.wishing.wishes import Wishes
 from registration.images.volume import Volume
 from sim import steps as steps_module
 from sim.run_folder import RunSettings

@@ -12,7 +12,7 @@ from guidance.case.case import Case
 from guidance.case.checks import check_case
 from guidance.case.policy import PolicyKind
 from guidance.case.target import entry_region_mm, target_centroid_mm, target_points_mm
-from guidance.planning.infeasible import target_diameter_mm
+from guidance.planning.refusal.infeasible import target_diameter_mm
 from guidance.procedure.interlocks import deepest_mm
 from guidance.scene import BipolarNeedle, SuiteDescription
 from kinematics.errors import InvalidInputError

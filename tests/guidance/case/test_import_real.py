@@ -23,7 +23,7 @@ from guidance.case.importing import import_case
 from guidance.case.orientation import OrientationProof, prove_orientation
 from guidance.case.policy import PolicyKind
 from guidance.case.target import target_centroid_mm
-from guidance.planning.electrodes import shaft_clearances, unlabelled_mm
+from guidance.planning.clearance.electrodes import shaft_clearances, unlabelled_mm
 from guidance.verification.clearance import beyond_labels_mm, forbidden_clearances
 from kinematics.errors import InvalidInputError
 from registration.images.dicom_series import read_series

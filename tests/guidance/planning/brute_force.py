@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from guidance.planning.array_search import ArraySearch
-from guidance.planning.corridors import Fate
+from guidance.planning.combining.array_search import ArraySearch
+from guidance.planning.grid.corridors import Fate
 from kinematics.arrays import FloatArray
 
 Key = tuple[int, int, int, int, int, int]

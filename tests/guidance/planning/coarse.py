@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from guidance.planning import planner
-from guidance.planning.search_grid import search_grid
+from guidance.planning.grid.search_grid import search_grid
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
 from registration.registration import Registration

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from guidance.case.case import Case
-from guidance.planning.anatomy import FAR_MM, build_anatomy, distance_mm, grid_axes
+from guidance.planning.grid.anatomy import FAR_MM, build_anatomy, distance_mm, grid_axes
 from registration.images.volume import Volume
 
 RADIUS_MM = 0.535

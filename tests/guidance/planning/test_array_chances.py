@@ -17,11 +17,11 @@ from guidance.ablation.surrogate import TargetPoints
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
 from guidance.check import Severity
-from guidance.planning import risk
-from guidance.planning.anatomy import build_anatomy
-from guidance.planning.array_chances import ArrayChances, ArrayRisk, PlannedArray
-from guidance.planning.placed_pairs import PlacedPairs
-from guidance.planning.schedule import Schedule
+from guidance.planning.chance import risk
+from guidance.planning.chance.array_chances import ArrayChances, ArrayRisk, PlannedArray
+from guidance.planning.chance.placed_pairs import PlacedPairs
+from guidance.planning.combining.schedule import Schedule
+from guidance.planning.grid.anatomy import build_anatomy
 from guidance.planning.scoring import SolvedArray
 from guidance.protocol import PANCREAS_IRE_DEFAULT
 from guidance.scene import BipolarNeedle, Device, ElectrodeDevice

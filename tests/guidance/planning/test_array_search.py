@@ -12,17 +12,17 @@ import pytest
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.surrogate import TargetPoints
 from guidance.case.case import Case
-from guidance.planning.anatomy import Anatomy, build_anatomy
-from guidance.planning.array_loops import NO_PLACE, coverage_term, missed, outer_first, target_columns
-from guidance.planning.array_search import ArraySearch, Ranking, Target, Ways
-from guidance.planning.corridors import Corridors, Fate
-from guidance.planning.family import family_of, single_needle
-from guidance.planning.lesion_columns import lesion_columns
-from guidance.planning.schedule import allowed_exposures_mm, schedules
-from guidance.planning.search_grid import SearchGrid, search_grid
-from guidance.planning.single_needle import pulls
+from guidance.planning.combining.array_loops import NO_PLACE, coverage_term, missed, outer_first, target_columns
+from guidance.planning.combining.array_search import ArraySearch, Ranking, Target, Ways
+from guidance.planning.combining.family import family_of, single_needle
+from guidance.planning.combining.lesion_columns import lesion_columns
+from guidance.planning.combining.schedule import allowed_exposures_mm, schedules
+from guidance.planning.combining.single_needle import pulls
+from guidance.planning.grid.anatomy import Anatomy, build_anatomy
+from guidance.planning.grid.corridors import Corridors, Fate
+from guidance.planning.grid.search_grid import SearchGrid, search_grid
 from guidance.planning.weights import Weights
-from guidance.planning.wishes import Wishes
+from guidance.planning.wishing.wishes import Wishes
 from guidance.protocol import PANCREAS_IRE_DEFAULT as PROTOCOL
 from guidance.scene import BipolarNeedle, Device, ElectrodeDevice
 from kinematics.tool import default_tool

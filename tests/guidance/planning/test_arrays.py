@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from guidance.planning import arrays
+from guidance.planning.combining import arrays
 
 
 @pytest.mark.parametrize(

@@ -16,17 +16,17 @@ from guidance.case.case import ASSUMED_ELIGIBLE, Case
 from guidance.check import Severity, not_kept
 from guidance.planning import assemble as assemble_module
 from guidance.planning import search as search_module
-from guidance.planning.arrays import Candidate
+from guidance.planning.arm.reach import Reach
 from guidance.planning.assemble import Assembly
-from guidance.planning.corridors import CorridorLimits
-from guidance.planning.directions import lateral_axes
+from guidance.planning.combining.arrays import Candidate
 from guidance.planning.finalist import Finalist
-from guidance.planning.infeasible import Tally, target_diameter_mm
+from guidance.planning.grid.corridors import CorridorLimits
+from guidance.planning.grid.directions import lateral_axes
 from guidance.planning.plan import PulseTrain
 from guidance.planning.planner import Planner, Ranked
-from guidance.planning.reach import Reach
+from guidance.planning.refusal.infeasible import Tally, target_diameter_mm
 from guidance.planning.scoring import Scored, Scorer
-from guidance.planning.wishes import NeedleLine, Wishes
+from guidance.planning.wishing.wishes import NeedleLine, Wishes
 from guidance.protocol import PANCREAS_IRE_DEFAULT, Protocol
 from guidance.protocol_checks import plan_checks
 from guidance.protocol_rules import Code, check_by

@@ -12,9 +12,11 @@ import pytest
 from guidance.case.case import Case, Structure, Tissue
 from guidance.case.extent import labelled_span
 from guidance.case.policy import Policy, PolicyKind
-from guidance.planning.anatomy import Anatomy, build_anatomy
-from guidance.planning.corridor_loops import EXCESS, TOUCH, _wrist_reaches, strides, trace, way_out
-from guidance.planning.corridors import (
+from guidance.planning.clearance.electrodes import unlabelled_mm
+from guidance.planning.clearance.skin import skin_angle_deg
+from guidance.planning.grid.anatomy import Anatomy, build_anatomy
+from guidance.planning.grid.corridor_loops import EXCESS, TOUCH, _wrist_reaches, strides, trace, way_out
+from guidance.planning.grid.corridors import (
     FIDUCIAL_MM,
     CorridorLimits,
     Corridors,
@@ -23,10 +25,8 @@ from guidance.planning.corridors import (
     labelled_box,
     trace_corridors,
 )
-from guidance.planning.electrodes import unlabelled_mm
-from guidance.planning.search_grid import SearchGrid, search_grid
-from guidance.planning.skin import skin_angle_deg
-from guidance.planning.wishes import Wishes
+from guidance.planning.grid.search_grid import SearchGrid, search_grid
+from guidance.planning.wishing.wishes import Wishes
 from kinematics.arm_model import load_lbr
 from kinematics.arrays import FloatArray
 from kinematics.tool import default_tool

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from guidance.planning.directions import CONE_RAD, lateral_axes, lateral_grid, outward_directions
-from guidance.planning.search_grid import STEP_RAD
+from guidance.planning.grid.directions import CONE_RAD, lateral_axes, lateral_grid, outward_directions
+from guidance.planning.grid.search_grid import STEP_RAD
 from kinematics.arrays import FloatArray
 
 ANTERIOR = np.array([0.0, -1.0, 0.0])

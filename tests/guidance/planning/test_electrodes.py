@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from guidance.case.case import Case, Structure, Tissue
 from guidance.case.extent import labelled_span
 from guidance.case.policy import Policy, PolicyKind
-from guidance.planning.electrodes import crossed_mm, shaft_clearances, skin_entry_mm, unlabelled_mm
+from guidance.planning.clearance.electrodes import crossed_mm, shaft_clearances, skin_entry_mm, unlabelled_mm
 from guidance.verification.clearance import beyond_labels_mm, least_clearance
 from registration.images.volume import Volume
 from sim.phantom import make_phantom

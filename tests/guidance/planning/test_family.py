@@ -9,10 +9,10 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from guidance.planning import family as family_module
-from guidance.planning.arrays import IDLE_MIN_MM, SIDE_MAX_MM, SIDE_MIN_MM, sides_allowed, sides_of
-from guidance.planning.family import HUB_ROOM_MM, SHAPES, SPACINGS_MM, Family, family_of, single_needle
-from guidance.planning.hubs import order_exists
+from guidance.planning.combining import family as family_module
+from guidance.planning.combining.arrays import IDLE_MIN_MM, SIDE_MAX_MM, SIDE_MIN_MM, sides_allowed, sides_of
+from guidance.planning.combining.family import HUB_ROOM_MM, SHAPES, SPACINGS_MM, Family, family_of, single_needle
+from guidance.planning.combining.hubs import order_exists
 from kinematics.tool import default_tool
 
 HALF_DIAGONAL = math.sqrt(0.5)

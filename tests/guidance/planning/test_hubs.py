@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from guidance.planning.hubs import order_exists
+from guidance.planning.combining.hubs import order_exists
 from kinematics.arm_model import load_lbr
 from kinematics.collision import Capsule, Margins, Obstacles
 from kinematics.insertion import InsertionStatus, plan_insertion

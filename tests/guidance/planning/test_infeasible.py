@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from guidance.case.case import ASSUMED_ELIGIBLE, Case
-from guidance.planning.infeasible import Tally, reasons_before_search, target_diameter_mm
+from guidance.planning.refusal.infeasible import Tally, reasons_before_search, target_diameter_mm
 from guidance.protocol import PANCREAS_IRE_DEFAULT, Protocol
 from guidance.scene import ElectrodeDevice, SuiteDescription
 from tests.guidance.planning.test_risk import BUDGET, TURNED, registration

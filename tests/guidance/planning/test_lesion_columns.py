@@ -11,15 +11,15 @@ from guidance.ablation.electrode import ElectrodeLine, conducting, conductor_ids
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.surrogate import TargetPoints
 from guidance.case.case import Case
-from guidance.planning.anatomy import build_anatomy
-from guidance.planning.array_search import Target
-from guidance.planning.corridors import CorridorLimits, Spread
-from guidance.planning.family import family_of, single_needle
-from guidance.planning.lesion_columns import lesion_columns
-from guidance.planning.schedule import allowed_exposures_mm
+from guidance.planning.combining.array_search import Target
+from guidance.planning.combining.family import family_of, single_needle
+from guidance.planning.combining.lesion_columns import lesion_columns
+from guidance.planning.combining.schedule import allowed_exposures_mm
+from guidance.planning.grid.anatomy import build_anatomy
+from guidance.planning.grid.corridors import CorridorLimits, Spread
 from guidance.planning.scoring import Scorer
 from guidance.planning.weights import Weights
-from guidance.planning.wishes import NeedleLine, Wishes
+from guidance.planning.wishing.wishes import NeedleLine, Wishes
 from guidance.protocol import PANCREAS_IRE_DEFAULT as PROTOCOL
 from guidance.scene import BipolarNeedle, Device, ElectrodeDevice
 from kinematics.arrays import FloatArray

@@ -12,13 +12,13 @@ from guidance.case.policy import Policy, PolicyKind
 from guidance.case.target import target_centroid_mm
 from guidance.check import Severity, not_kept
 from guidance.planning.alternatives import differ, on_front
-from guidance.planning.corridors import Fate
-from guidance.planning.electrodes import shaft_clearances, skin_entry_mm
+from guidance.planning.clearance.electrodes import shaft_clearances, skin_entry_mm
+from guidance.planning.grid.corridors import Fate
 from guidance.planning.plan import Plan, PlanStatus
 from guidance.planning.planner import Planner, Ranked
 from guidance.planning.search import plan
 from guidance.planning.weights import Weights
-from guidance.planning.wishes import Ball, NeedleLine, Wishes
+from guidance.planning.wishing.wishes import Ball, NeedleLine, Wishes
 from guidance.protocol import PANCREAS_IRE_DEFAULT as PROTOCOL
 from guidance.protocol import Protocol
 from guidance.scene import SuiteDescription

@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import norm
 
 from guidance.case.case import Case
-from guidance.planning import risk
-from guidance.planning.anatomy import Anatomy, build_anatomy
-from guidance.planning.directions import lateral_axes
+from guidance.planning.chance import risk
+from guidance.planning.grid.anatomy import Anatomy, build_anatomy
+from guidance.planning.grid.directions import lateral_axes
 from kinematics.frames import Transform
 from registration.accuracy import radial_p95
 from registration.budget import ErrorBudget

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guidance.planning.schedule import Schedule, allowed_exposures_mm, schedules
+from guidance.planning.combining.schedule import Schedule, allowed_exposures_mm, schedules
 from guidance.protocol import PANCREAS_IRE_DEFAULT
 from guidance.scene import ElectrodeDevice
 

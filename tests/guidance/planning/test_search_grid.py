@@ -12,11 +12,11 @@ from scipy.spatial.transform import Rotation
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.surrogate import TargetPoints
 from guidance.case.case import Case
-from guidance.planning.anatomy import Anatomy, build_anatomy
-from guidance.planning.array_search import ArraySearch, Ranking, Target
-from guidance.planning.corridors import CorridorLimits, Spread, trace_corridors
-from guidance.planning.search_grid import BESIDE_MM, PITCH_MM, STEP_RAD, search_grid
-from guidance.planning.wishes import NeedleLine, Wishes
+from guidance.planning.combining.array_search import ArraySearch, Ranking, Target
+from guidance.planning.grid.anatomy import Anatomy, build_anatomy
+from guidance.planning.grid.corridors import CorridorLimits, Spread, trace_corridors
+from guidance.planning.grid.search_grid import BESIDE_MM, PITCH_MM, STEP_RAD, search_grid
+from guidance.planning.wishing.wishes import NeedleLine, Wishes
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
 from tests.guidance.planning.test_array_search import searching

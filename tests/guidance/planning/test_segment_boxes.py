@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize, minimize_scalar
 
-from guidance.planning.segment_boxes import least_square_mm2
+from guidance.planning.clearance.segment_boxes import least_square_mm2
 from kinematics.arrays import FloatArray
 
 POINTS = arrays(np.float64, 3, elements=st.floats(-20.0, 20.0, allow_nan=False).map(lambda v: round(v, 6)))

@@ -15,9 +15,9 @@ from guidance.case.case import Case, Structure
 from guidance.case.extent import UNKNOWN
 from guidance.case.policy import Policy, PolicyKind
 from guidance.case.roles import structure_of
-from guidance.planning.electrodes import shaft_clearances, skin_entry_mm
+from guidance.planning.clearance.electrodes import shaft_clearances, skin_entry_mm
+from guidance.planning.clearance.shaft_clearances import AIR_MM, NOTHING_NEAR, REACH_MM, ShaftClearances
 from guidance.planning.plan import Clearance
-from guidance.planning.shaft_clearances import AIR_MM, NOTHING_NEAR, REACH_MM, ShaftClearances
 from guidance.verification.clearance import exposure_clearances, least_clearance
 from kinematics.arrays import FloatArray
 from registration.images.volume import Volume

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from guidance.case.case import Case
 from guidance.planning import search as search_module
-from guidance.planning.electrodes import shaft_clearances
+from guidance.planning.clearance.electrodes import shaft_clearances
+from guidance.planning.combining.single_needle import hopeless, longest_step_mm, pulls, reach_mm
 from guidance.planning.plan import Plan, PlanStatus
-from guidance.planning.single_needle import hopeless, longest_step_mm, pulls, reach_mm
 from guidance.protocol import PANCREAS_IRE_DEFAULT
 from guidance.scene import BipolarNeedle, ElectrodeDevice, SuiteDescription
 from sim.phantom import make_phantom

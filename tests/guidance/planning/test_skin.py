@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from guidance.case.case import Case
-from guidance.planning.skin import skin_angle_deg, skin_normal_ct
+from guidance.planning.clearance.skin import skin_angle_deg, skin_normal_ct
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from guidance.case.case import Case
-from guidance.planning.anatomy import build_anatomy
-from guidance.planning.structure_distance import StructureDistances
+from guidance.planning.chance.structure_distance import StructureDistances
+from guidance.planning.grid.anatomy import build_anatomy
 from kinematics.arrays import FloatArray
 from registration.images.volume import Volume
 

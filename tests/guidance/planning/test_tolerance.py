@@ -11,11 +11,11 @@ from scipy.spatial.transform import Rotation
 
 from guidance.case.case import ASSUMED_ELIGIBLE, Case, CaseDescription, Structure, Tissue
 from guidance.case.policy import Policy, PolicyKind
-from guidance.planning.anatomy import Anatomy, build_anatomy
-from guidance.planning.electrodes import shaft_clearances, skin_entry_mm
+from guidance.planning.clearance.electrodes import shaft_clearances, skin_entry_mm
+from guidance.planning.grid.anatomy import Anatomy, build_anatomy
 from guidance.planning.plan import Clearance, PlannedElectrode
-from guidance.planning.tolerance import DEPTH_RULE, REACH_DEG, REACH_MM, SKIN_RULE, tolerance_maps
-from guidance.planning.tolerance_map import ToleranceMap, ToleranceRay
+from guidance.planning.tolerances.tolerance import DEPTH_RULE, REACH_DEG, REACH_MM, SKIN_RULE, tolerance_maps
+from guidance.planning.tolerances.tolerance_map import ToleranceMap, ToleranceRay
 from guidance.protocol import PANCREAS_IRE_DEFAULT as PROTOCOL
 from guidance.scene import BipolarNeedle, Device, ElectrodeDevice
 from kinematics.arrays import FloatArray

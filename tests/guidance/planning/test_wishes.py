@@ -12,12 +12,12 @@ from scipy.spatial.transform import Rotation
 
 from guidance.case.case import Case
 from guidance.planning.alternatives import listed_beside
-from guidance.planning.directions import direction_of_words, orientation_words
 from guidance.planning.finalist import Finalist
+from guidance.planning.grid.directions import direction_of_words, orientation_words
 from guidance.planning.plan import Alternative
 from guidance.planning.planner import Fineness, Planner, Ranked
 from guidance.planning.weights import Terms, Weights
-from guidance.planning.wishes import Ball, NeedleLine, Wishes
+from guidance.planning.wishing.wishes import Ball, NeedleLine, Wishes
 from guidance.protocol import PANCREAS_IRE_DEFAULT
 from guidance.scene import SuiteDescription
 from kinematics.errors import InvalidInputError

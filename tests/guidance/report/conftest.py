@@ -9,7 +9,7 @@ import pytest
 
 from guidance.ablation.coverage import Coverage, CoveragePoint
 from guidance.case.case import Case
-from guidance.planning.chances import Chances, StructureChance
+from guidance.planning.chance.chances import Chances, StructureChance
 from guidance.planning.plan import (
     Alternative,
     Clearance,
@@ -19,7 +19,7 @@ from guidance.planning.plan import (
     PlannedPair,
     PlanStatus,
 )
-from guidance.planning.tolerance_map import ToleranceMap, ToleranceRay
+from guidance.planning.tolerances.tolerance_map import ToleranceMap, ToleranceRay
 from guidance.planning.weights import Terms, Weights
 from guidance.procedure.execution import Execution, GateEvent, NeedleExecution, NeedleStatus
 from guidance.protocol import PANCREAS_IRE_DEFAULT as PROTOCOL

@@ -10,7 +10,7 @@ import pytest
 
 from guidance.case.case import ASSUMED_ELIGIBLE
 from guidance.planning.plan import Plan, PlanStatus, PulseTrain
-from guidance.planning.wishes import Wishes
+from guidance.planning.wishing.wishes import Wishes
 from guidance.report.inputs import ReportInputs
 from guidance.report.report import DISCLAIMER, render, write_report
 from guidance.report.scene_view import ShapeOf

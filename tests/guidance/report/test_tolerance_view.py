@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from guidance.planning.tolerance_map import ToleranceMap
+from guidance.planning.tolerances.tolerance_map import ToleranceMap
 from guidance.report.inputs import ReportInputs
 from guidance.report.planes import orientation, plane_across
 from guidance.report.tolerance_view import on_screen, rules_by_shift, tolerance_picture, towards_ct

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from guidance.case.case import Case
+from guidance.planning.arm.reach import ArmReach
 from guidance.planning.plan import PlannedElectrode
-from guidance.planning.reach import ArmReach
 from guidance.scene import SuiteDescription
 from kinematics.arrays import FloatArray
 from kinematics.frames import Transform

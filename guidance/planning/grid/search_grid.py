@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from guidance.planning.anatomy import Anatomy
-from guidance.planning.directions import lateral_axes_of, lateral_grid, outward_directions
-from guidance.planning.schedule import ABOVE_MM
-from guidance.planning.wishes import Ball, Wishes
+from guidance.planning.combining.schedule import ABOVE_MM
+from guidance.planning.grid.anatomy import Anatomy
+from guidance.planning.grid.directions import lateral_axes_of, lateral_grid, outward_directions
+from guidance.planning.wishing.wishes import Ball, Wishes
 from kinematics.arrays import FloatArray
 from kinematics.errors import InvalidInputError
 from kinematics.frames import Transform

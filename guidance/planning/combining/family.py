@@ -15,8 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from guidance.planning.arrays import sides_allowed, sides_of
-from guidance.planning.hubs import order_exists
+from guidance.planning.combining.arrays import sides_allowed, sides_of
+from guidance.planning.combining.hubs import order_exists
 from kinematics.arrays import FloatArray
 from kinematics.tool import NeedleTool
 

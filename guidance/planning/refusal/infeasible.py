@@ -9,10 +9,10 @@ import numpy as np
 from guidance.case.case import Case
 from guidance.case.target import target_points_mm
 from guidance.check import Severity, not_kept
-from guidance.planning.array_search import Ranking
-from guidance.planning.corridors import Corridors, Fate
+from guidance.planning.combining.array_search import Ranking
+from guidance.planning.combining.schedule import allowed_exposures_mm
+from guidance.planning.grid.corridors import Corridors, Fate
 from guidance.planning.plan import Plan, PlanStatus
-from guidance.planning.schedule import allowed_exposures_mm
 from guidance.procedure.guard import BUCKLING_SHARE, buckling_load_n
 from guidance.protocol import Protocol
 from guidance.protocol_checks import case_checks

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from guidance.planning.arrays import IDLE_MIN_MM, SIDE_MAX_MM, SIDE_MIN_MM, Candidate, sides_allowed
 from guidance.planning.assemble import Assembly
-from guidance.planning.corridors import Fate
-from guidance.planning.directions import CONE_RAD, lateral_axes
-from guidance.planning.electrodes import skin_entry_mm
-from guidance.planning.family import HUB_ROOM_MM
-from guidance.planning.hubs import order_exists
+from guidance.planning.clearance.electrodes import skin_entry_mm
+from guidance.planning.combining.arrays import IDLE_MIN_MM, SIDE_MAX_MM, SIDE_MIN_MM, Candidate, sides_allowed
+from guidance.planning.combining.family import HUB_ROOM_MM
+from guidance.planning.combining.hubs import order_exists
+from guidance.planning.grid.corridors import Fate
+from guidance.planning.grid.directions import CONE_RAD, lateral_axes
 from guidance.planning.scoring import Scorer
-from guidance.planning.wishes import NeedleLine, angle_deg, unit
+from guidance.planning.wishing.wishes import NeedleLine, angle_deg, unit
 from kinematics.errors import InvalidInputError
 from kinematics.frames import Transform
 

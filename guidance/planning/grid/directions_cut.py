@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from guidance.planning.corridors import Fate
+from guidance.planning.grid.corridors import Fate
 
 FARTHEST = (
     Fate.MARKED,

@@ -14,10 +14,10 @@ from guidance.case.case import Case
 from guidance.case.extent import UNKNOWN
 from guidance.case.policy import Policy, PolicyKind
 from guidance.case.roles import PRICES
-from guidance.planning.blame import closed_by_one
+from guidance.planning.grid.blame import closed_by_one
 from guidance.planning.plan import Relaxation
 from guidance.planning.planner import Fineness, Planner, Ranked
-from guidance.planning.wishes import Wishes
+from guidance.planning.wishing.wishes import Wishes
 from guidance.procedure.interlocks import deepest_mm
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle, ElectrodeDevice, SuiteDescription

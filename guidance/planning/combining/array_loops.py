@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from guidance.planning.corridor_loops import OPEN, scattered
+from guidance.planning.grid.corridor_loops import OPEN, scattered
 
 NO_PLACE = 1.0e30
 INTERVALS_MAX = 16

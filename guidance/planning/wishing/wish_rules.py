@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from guidance.planning.arrays import Candidate
-from guidance.planning.directions import lateral_axes
+from guidance.planning.clearance.shaft_clearances import AIR_MM
+from guidance.planning.combining.arrays import Candidate
+from guidance.planning.grid.directions import lateral_axes
 from guidance.planning.plan import PlannedElectrode
-from guidance.planning.shaft_clearances import AIR_MM
-from guidance.planning.wishes import Wishes, angle_deg, from_segment_mm, unit
+from guidance.planning.wishing.wishes import Wishes, angle_deg, from_segment_mm, unit
 from kinematics.frames import Transform
 
 SAME = 1e-7

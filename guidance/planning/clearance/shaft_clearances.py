@@ -9,8 +9,8 @@ import numpy as np
 from guidance.case.case import Case, Structure
 from guidance.case.extent import UNKNOWN
 from guidance.case.policy import PolicyKind
+from guidance.planning.clearance.structure_boxes import StructureBoxes
 from guidance.planning.plan import Clearance
-from guidance.planning.structure_boxes import StructureBoxes
 from kinematics.arrays import FloatArray
 from registration.images.volume import Volume
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from guidance.case.case import Case
 from guidance.case.policy import PolicyKind
-from guidance.planning.anatomy import grid_axes
-from guidance.planning.segment_boxes import least_square_mm2
+from guidance.planning.clearance.segment_boxes import least_square_mm2
+from guidance.planning.grid.anatomy import grid_axes
 from kinematics.arrays import FloatArray
 from kinematics.frames import Transform
 

@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidance.case.case import Case
-from guidance.planning.anatomy import Anatomy
-from guidance.planning.directions import lateral_axes
-from guidance.planning.forbidden_boxes import Boxes, forbidden_boxes
+from guidance.planning.clearance.forbidden_boxes import Boxes, forbidden_boxes
+from guidance.planning.grid.anatomy import Anatomy
+from guidance.planning.grid.directions import lateral_axes
 from guidance.planning.plan import PlannedElectrode
-from guidance.planning.straying import PASSES_ALL_MM, Needle, Rule, first_break, planned_depth, strayed
-from guidance.planning.tolerance_map import ToleranceMap, ToleranceRay
+from guidance.planning.tolerances.straying import PASSES_ALL_MM, Needle, Rule, first_break, planned_depth, strayed
+from guidance.planning.tolerances.tolerance_map import ToleranceMap, ToleranceRay
 from guidance.protocol import Protocol
 from guidance.protocol_rules import Code
 from guidance.scene import BipolarNeedle, Device

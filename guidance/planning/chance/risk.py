@@ -17,10 +17,10 @@ from numba import njit
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from guidance.planning.anatomy import Anatomy
-from guidance.planning.corridor_loops import TOUCH, at
-from guidance.planning.corridors import Spread
-from guidance.planning.directions import lateral_axes
+from guidance.planning.grid.anatomy import Anatomy
+from guidance.planning.grid.corridor_loops import TOUCH, at
+from guidance.planning.grid.corridors import Spread
+from guidance.planning.grid.directions import lateral_axes
 from kinematics.arrays import FloatArray
 from registration.accuracy import point_covariance, radial_p95
 from registration.budget import ErrorBudget

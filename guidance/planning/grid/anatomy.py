@@ -19,8 +19,8 @@ from scipy.optimize import linear_sum_assignment
 
 from guidance.case.case import Case
 from guidance.case.policy import PolicyKind
-from guidance.planning.corridor_loops import strides
-from guidance.planning.wishes import Ball
+from guidance.planning.grid.corridor_loops import strides
+from guidance.planning.wishing.wishes import Ball
 from kinematics.arrays import FloatArray
 from kinematics.frames import Transform
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from guidance.planning.array_loops import NO_PLACE, search_arrays
-from guidance.planning.arrays import Candidate
-from guidance.planning.corridors import Corridors
-from guidance.planning.family import Family
-from guidance.planning.lesion_columns import LesionColumns
-from guidance.planning.schedule import Schedule
-from guidance.planning.search_grid import SearchGrid
+from guidance.planning.combining.array_loops import NO_PLACE, search_arrays
+from guidance.planning.combining.arrays import Candidate
+from guidance.planning.combining.family import Family
+from guidance.planning.combining.lesion_columns import LesionColumns
+from guidance.planning.combining.schedule import Schedule
+from guidance.planning.grid.corridors import Corridors
+from guidance.planning.grid.search_grid import SearchGrid
 from guidance.planning.weights import Weights
 from kinematics.arrays import FloatArray
 

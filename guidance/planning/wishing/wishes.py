@@ -9,7 +9,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from guidance.planning.directions import orientation_words
+from guidance.planning.grid.directions import orientation_words
 from kinematics.arrays import FloatArray, Vec3
 from kinematics.errors import InvalidInputError
 from kinematics.value import Value

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from guidance.case.case import Case
 from guidance.case.extent import SKIN_LAYER_MM, labelled_span, slice_axis
-from guidance.planning import corridor_loops as loops
-from guidance.planning.anatomy import Anatomy, grid_axes
-from guidance.planning.search_grid import SearchGrid
+from guidance.planning.grid import corridor_loops as loops
+from guidance.planning.grid.anatomy import Anatomy, grid_axes
+from guidance.planning.grid.search_grid import SearchGrid
 from kinematics.arrays import FloatArray
 
 FIDUCIAL_MM = 10.0

@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from guidance.planning.corridor_loops import OPEN, TOO_DEEP, way_out
-from guidance.planning.forbidden_boxes import Boxes, too_close
+from guidance.planning.clearance.forbidden_boxes import Boxes, too_close
+from guidance.planning.grid.corridor_loops import OPEN, TOO_DEEP, way_out
 from kinematics.arrays import FloatArray
 
 PASSES_ALL_MM = -1.0e9

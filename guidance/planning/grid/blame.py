@@ -10,9 +10,9 @@ from numba import njit
 
 from guidance.case.case import Case
 from guidance.case.policy import PolicyKind
-from guidance.planning.anatomy import Anatomy, distance_mm, sampled_labels
-from guidance.planning.corridors import CorridorLimits
-from guidance.planning.search_grid import SearchGrid
+from guidance.planning.grid.anatomy import Anatomy, distance_mm, sampled_labels
+from guidance.planning.grid.corridors import CorridorLimits
+from guidance.planning.grid.search_grid import SearchGrid
 
 SEVERAL = 65535
 DIRECTIONS, LINES = 3, 2

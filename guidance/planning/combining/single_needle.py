@@ -16,7 +16,7 @@ import numpy as np
 
 from guidance.ablation.electrode import ElectrodeLine, conducting, conductor_ids
 from guidance.ablation.surrogate import TargetPoints
-from guidance.planning.schedule import LONGEST_STACK, Schedule
+from guidance.planning.combining.schedule import LONGEST_STACK, Schedule
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from guidance.planning.segment_boxes import group_distances_mm, least_excess
+from guidance.planning.clearance.segment_boxes import group_distances_mm, least_excess
 from kinematics.arrays import FloatArray
 from registration.images.volume import Volume
 

@@ -17,11 +17,11 @@ from guidance.ablation.many_placements import ManyPlacements
 from guidance.ablation.surrogate import TargetPoints
 from guidance.case.case import Case
 from guidance.case.extent import SKIN_LAYER_MM, slice_axis
-from guidance.planning.chances import Chances, StructureChance
-from guidance.planning.placed_pairs import PlacedPairs
-from guidance.planning.risk import Draws, ErrorModel, chords, shafts
-from guidance.planning.schedule import Schedule
-from guidance.planning.structure_distance import StructureDistances
+from guidance.planning.chance.chances import Chances, StructureChance
+from guidance.planning.chance.placed_pairs import PlacedPairs
+from guidance.planning.chance.risk import Draws, ErrorModel, chords, shafts
+from guidance.planning.chance.structure_distance import StructureDistances
+from guidance.planning.combining.schedule import Schedule
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle, Device
 from kinematics.arrays import FloatArray

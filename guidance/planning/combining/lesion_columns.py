@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from guidance.ablation.electrode import ElectrodeLine, conducting, conductor_ids
 from guidance.ablation.surrogate import TargetPoints
-from guidance.planning.arrays import SIDE_MAX_MM
-from guidance.planning.family import Family
+from guidance.planning.combining.arrays import SIDE_MAX_MM
+from guidance.planning.combining.family import Family
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle, Device, ElectrodeDevice
 from kinematics.arrays import FloatArray

@@ -1,0 +1,1 @@
+"""How the arm inserts the needles of an array, and from where."""

@@ -1,0 +1,1 @@
+"""How sure an array is, under every error of the budget."""

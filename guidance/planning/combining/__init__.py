@@ -1,0 +1,1 @@
+"""From corridors to arrays: the family, its lesions, and the complete search."""

@@ -1,0 +1,1 @@
+"""What is tried: anatomy, directions, lines and corridors on the planning grid."""

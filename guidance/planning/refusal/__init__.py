@@ -1,0 +1,1 @@
+"""No plan: what cut, what came nearest, and what would open one."""

@@ -1,0 +1,1 @@
+"""How far a needle may stray before a rule breaks."""
