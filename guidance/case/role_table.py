@@ -127,7 +127,7 @@ def _row(cells: dict[str, str], path: Path, line: int, target: str) -> RoleRow:
         if word not in set(Tissue):
             raise _wrong("there is no such tissue", path, line, word, "use one of " + ", ".join(Tissue))
         tissue = Tissue(word)
-    policy = _policy({**cells, "policy": ""} if ignored else cells, name, tissue, path, line, target)
+    policy = _policy({**cells, "policy": ""} if ignored else cells, name, path, line, target)
     return RoleRow(line, label, name, policy, tissue, ignored)
 
 
@@ -139,7 +139,7 @@ def _label(text: str, path: Path, line: int) -> int | None:
     return int(text)
 
 
-def _policy(cells: dict[str, str], name: str, tissue: Tissue, path: Path, line: int, target: str) -> Policy:
+def _policy(cells: dict[str, str], name: str, path: Path, line: int, target: str) -> Policy:
     usual = Policy(kind=PolicyKind.FREE) if name == target else policy_of(name)
     word = cells.get("policy", "")
     if word and word not in set(PolicyKind):

@@ -54,7 +54,10 @@ def why_chosen(alternatives: Sequence[Alternative], weights: Weights) -> str:
         return ""
     costs = _costs(chosen.terms, weights)
     most = [f"{n.replace('_', ' ')} {costs[n]:.2f}" for n in sorted(costs, key=lambda n: -costs[n])[:3]]
-    said = f"{chosen.id} has the least score of those that pass, {chosen.score:.2f} (most of it: {', '.join(most)})"
+    said = (
+        f"{chosen.id} has the least score of those whose field was solved and passes, {chosen.score:.2f} (most of it: "
+        f"{', '.join(most)})"
+    )
     passed_over = [f"{a.id}: {a.why_not}" for a in alternatives[:at] if a.why_not]
     following = next((a for a in alternatives[at + 1 :] if a.terms is not None), None)
     if following is not None and following.terms is not None:

@@ -22,7 +22,11 @@ from kinematics.errors import InvalidInputError
 from registration.images.volume import Volume
 
 FIELDS = 5
-"""Arrays whose field is solved at most."""
+"""Arrays whose field is solved at most, those among them that have no voltages to fire at."""
+BETTER_BY = 0.25
+"""Another array is worth a solution of its own where it scores better than a solved one by more than this."""
+SECOND = 2
+"""Arrays with voltages to fire at that are solved at most: the best, and one that the first solution speaks for."""
 
 
 class Choice:
@@ -62,14 +66,23 @@ class Choice:
                 self._rank_anew(best)
 
     def _best(self) -> int | None:
-        """Return the best that nothing is against; of those that are solved, where no more may be."""
-        solved_out = len(self._treatments) + len(self._why_not) >= FIELDS
-        left = [
-            n
-            for n in range(len(self._finalists))
-            if n not in self._why_not and (n in self._treatments or not solved_out)
-        ]
-        return min(left, key=lambda n: (self._finalists[n].scored.score, n), default=None)
+        """Return the best that nothing is against; one that is solved, where another solution is not worth its time."""
+        left = [n for n in range(len(self._finalists)) if n not in self._why_not]
+        solved = [n for n in left if n in self._treatments]
+        best, best_solved = self._least(left), self._least(solved)
+        if best is None or best in self._treatments:
+            return best
+        if len(self._treatments) + len(self._why_not) >= FIELDS or len(solved) >= SECOND:
+            return best_solved
+        if best_solved is not None and self._score(best_solved) - self._score(best) <= BETTER_BY:
+            return best_solved
+        return best
+
+    def _score(self, n: int) -> float:
+        return self._finalists[n].scored.score
+
+    def _least(self, numbers: list[int]) -> int | None:
+        return min(numbers, key=lambda n: (self._score(n), n), default=None)
 
     def _solve(self, n: int) -> bool:
         """Solve the field of one finalist; tell whether there are voltages that the rules let pass."""
@@ -108,7 +121,9 @@ class Choice:
         """Return the plan of a solved finalist; None (and counted) where it breaks a hard rule."""
         order = sorted(range(len(self._finalists)), key=lambda m: (self._finalists[m].scored.score, m))
         ranked = [self._finalists[m] for m in order]
-        why_not = {order.index(m): reason for m, reason in self._why_not.items()}
+        better = (m for m in order[: order.index(n)] if m not in self._why_not)
+        unsolved = {m: f"better by {self._score(n) - self._score(m):.2f}, its own field not solved" for m in better}
+        why_not = {order.index(m): reason for m, reason in {**unsolved, **self._why_not}.items()}
         assembly, chosen = self._ranked.assembly, self._finalists[n]
         alternatives = assembly.alternatives(ranked, chosen, why_not)
         found = assembly.plan(chosen, self._treatments[n], alternatives, self._ranked.proof)

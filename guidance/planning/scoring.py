@@ -13,8 +13,9 @@ from guidance.ablation.electrode import ElectrodeLine, conducting
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.line_charges import Pair
 from guidance.ablation.surrogate import Float32, TargetPoints
-from guidance.planning.combining.array_loops import corridor_terms, coverage_term
+from guidance.planning.combining.array_loops import corridor_terms
 from guidance.planning.combining.arrays import Candidate, sides_allowed
+from guidance.planning.combining.coverage_loops import coverage_term
 from guidance.planning.combining.family import HUB_ROOM_MM
 from guidance.planning.combining.hubs import order_exists
 from guidance.planning.combining.schedule import ABOVE_MM, Schedule, schedules

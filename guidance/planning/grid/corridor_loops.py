@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
+from guidance.planning.grid.line_rules import in_some, passes, within_labels, wrist_reaches
+
 STEP_MM = 1.25
 """Longest step beside something forbidden, and in the air beyond the skin."""
 FINE_MM = 0.25
@@ -255,61 +257,6 @@ def skin_cosine(skin: Any, low: Any, cell: float, entry: Any, out: Any) -> float
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _passes(points: Any, tip: Any, out: Any, by: float) -> bool:
-    """Tell whether a line stays `by` or more from every point."""
-    for n in range(points.shape[0]):
-        x, y, z = points[n, 0] - tip[0], points[n, 1] - tip[1], points[n, 2] - tip[2]
-        along = x * out[0] + y * out[1] + z * out[2]
-        if x * x + y * y + z * z - along * along < by * by:
-            return False
-    return True
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _in_some(balls: Any, point: Any) -> bool:
-    """Tell whether a point lies in one of the balls, rows of centre and radius."""
-    for n in range(balls.shape[0]):
-        x, y, z = point[0] - balls[n, 0], point[1] - balls[n, 1], point[2] - balls[n, 2]
-        if x * x + y * y + z * z <= balls[n, 3] * balls[n, 3]:
-            return True
-    return False
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _wrist_reaches(wrist: Any, tip: Any, out: Any, travel: float) -> bool:
-    """Tell whether the wrist stays within the arm's shell on the whole way.
-
-    Args:
-        wrist: The shoulder in the grid (3), tip to wrist, nearest, farthest.
-        tip: At full depth.
-        out: Unit direction.
-        travel: How far the tip is back at the start.
-    """
-    x = tip[0] + wrist[3] * out[0] - wrist[0]
-    y = tip[1] + wrist[3] * out[1] - wrist[1]
-    z = tip[2] + wrist[3] * out[2] - wrist[2]
-    along = x * out[0] + y * out[1] + z * out[2]
-    square = x * x + y * y + z * z
-    middle = min(max(-along, 0.0), travel)
-    nearest = max(square + 2.0 * middle * along + middle * middle, 0.0)
-    farthest = max(square, square + 2.0 * travel * along + travel * travel)
-    return nearest >= wrist[4] * wrist[4] and farthest <= wrist[5] * wrist[5]  # type: ignore[no-any-return]
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
-def _labelled(box: Any, tip: Any, out: Any, depth: float) -> bool:
-    """Tell whether a shaft stays within what is labelled: rows low, high (all but the skin layer), low, high (all)."""
-    inner = max(depth - box[4, 0], 0.0)
-    for a in range(3):
-        deep, mid, top = tip[a], tip[a] + inner * out[a], tip[a] + depth * out[a]
-        if min(deep, mid) < box[0, a] or max(deep, mid) > box[1, a]:
-            return False
-        if top < box[2, a] or top > box[3, a]:
-            return False
-    return True
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
 def scattered(count: int) -> int:
     """Return a step that visits every number below `count` once, so that each thread has some of every kind.
 
@@ -363,8 +310,8 @@ def judge_lines(
         keep_away: Points, shape (k, 3).
         windows: Balls that an entry must lie in, shape (k, 4); no rows allow all.
         marks: Balls that no entry may lie in, shape (k, 4).
-        wrist: See `_wrist_reaches`.
-        box: See `_labelled`, its fifth row begins with the depth of the skin's layer.
+        wrist: See `line_rules.wrist_reaches`.
+        box: See `line_rules.within_labels`, its fifth row begins with the depth of the skin's layer.
         spread: See `Spread.row`.
         fate: Written, shape (d, n, p).
         found: Written where open: excess, sigmas, price, depth, cosine; five arrays of shape (d, n, p).
@@ -379,7 +326,7 @@ def judge_lines(
         for n in range(lateral.shape[0]):
             for a in range(3):
                 tip[a] = lateral[n, 0] * firsts[d, a] + lateral[n, 1] * seconds[d, a] - planes[d, 0] * out[a]
-            if not _passes(keep_away, tip, out, away):
+            if not passes(keep_away, tip, out, away):
                 fate[d, n, :] = MARKED
                 continue
             what, way = way_out(nodes, stride, low, cell, tip, out, limit, least)
@@ -388,7 +335,7 @@ def judge_lines(
                 for a in range(3):
                     entry[a] = tip[a] + way * out[a]
                 cosine = skin_cosine(skin, low, 2.0 * cell, entry, out)
-                if (windows.shape[0] > 0 and not _in_some(windows, entry)) or _in_some(marks, entry):
+                if (windows.shape[0] > 0 and not in_some(windows, entry)) or in_some(marks, entry):
                     what = MARKED
                 elif cosine < least_cosine:
                     what = SKIN_ANGLE
@@ -408,9 +355,9 @@ def judge_lines(
                     break
                 elif not stretch_clear(nodes, EXPOSED, low, cell, tip, out, min(treated[d, p], depth), 0.0):
                     fate[d, n, p] = EXPOSURE
-                elif not _labelled(box, tip, out, depth):
+                elif not within_labels(box, tip, out, depth):
                     fate[d, n, p] = UNLABELLED
-                elif not _wrist_reaches(wrist, tip, out, depth + approach):
+                elif not wrist_reaches(wrist, tip, out, depth + approach):
                     fate[d, n, p] = UNREACHABLE
                 else:
                     if not traced:

@@ -86,7 +86,8 @@ class Wishes(Value):
     def set_names(self) -> tuple[str, ...]:
         """Return the names of the wishes that narrow the search."""
         narrowing = ("out_ct", "entry_windows", "closed_skin", "forbidden", "pinned", "electrodes")
-        return tuple(name for name in narrowing if getattr(self, name) not in (None, ()))
+        values = {name: getattr(self, name) for name in narrowing}
+        return tuple(n for n, v in values.items() if v is not None and not (isinstance(v, tuple) and len(v) == 0))
 
     def without(self, name: str) -> Wishes:
         """Return the wishes without one of them."""

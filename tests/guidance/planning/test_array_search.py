@@ -12,8 +12,9 @@ import pytest
 from guidance.ablation.grid import TreatmentGrid
 from guidance.ablation.surrogate import TargetPoints
 from guidance.case.case import Case
-from guidance.planning.combining.array_loops import NO_PLACE, coverage_term, missed, outer_first, target_columns
+from guidance.planning.combining.array_loops import NO_PLACE
 from guidance.planning.combining.array_search import ArraySearch, Ranking, Target, Ways
+from guidance.planning.combining.coverage_loops import coverage_term, missed, outer_first, target_columns
 from guidance.planning.combining.family import family_of, single_needle
 from guidance.planning.combining.lesion_columns import lesion_columns
 from guidance.planning.combining.schedule import allowed_exposures_mm, schedules

@@ -15,9 +15,9 @@ from guidance.ablation.pulse_choice import Treatment
 from guidance.case.case import ASSUMED_ELIGIBLE, Case
 from guidance.check import Severity, not_kept
 from guidance.planning import assemble as assemble_module
-from guidance.planning import search as search_module
 from guidance.planning.arm.reach import Reach
 from guidance.planning.assemble import Assembly
+from guidance.planning.choice import Choice
 from guidance.planning.combining.arrays import Candidate
 from guidance.planning.finalist import Finalist
 from guidance.planning.grid.corridors import CorridorLimits
@@ -157,12 +157,14 @@ def test_an_array_whose_plan_breaks_a_rule_is_cut_and_the_next_one_tried(ready: 
 
     assembly: Any = SimpleNamespace(
         treatment=lambda _scored, _tell: treated(ready),
+        solved=lambda *_given: None,
         alternatives=alternatives,
         plan=lambda *_given: made.pop(0),
     )
     tally, fields = Tally(), []
-    ranked = replace(ready.ranked, finalists=(array, array, array), assembly=assembly, tally=tally)
-    found = search_module._first_that_passes(ranked, ready.planner, fields.append)
+    finals: Any = SimpleNamespace(completed=lambda finalist, _solved: finalist)
+    ranked = replace(ready.ranked, finalists=(array, array, array), assembly=assembly, finals=finals, tally=tally)
+    found = Choice(ranked, ready.planner).plan(fields.append)
     assert found is not None and found.checks == broken[1:] and made == [] and len(fields) == 1
     assert tally.counts["arrays_cut_protocol"] == 1
     assert tally.nearest["arrays_cut_protocol"].startswith("angle E1–E2: 11.00 °, at most 10 ° (no consensus")
@@ -174,7 +176,7 @@ def test_an_array_whose_pulses_are_refused_is_cut(ready: Ready) -> None:
     tally = Tally()
     assembly: Any = SimpleNamespace(treatment=lambda _scored, _tell: treated(ready, accepted=False))
     ranked = replace(ready.ranked, finalists=(finalist(scored(ready)),), assembly=assembly, tally=tally)
-    assert search_module._first_that_passes(ranked, ready.planner, None) is None
+    assert Choice(ranked, ready.planner).plan() is None
     assert tally.counts["arrays_cut_voltages"] == 1
     assert tally.nearest["arrays_cut_voltages"].startswith("a stand-in that is refused")
 
@@ -200,8 +202,8 @@ def test_an_array_that_leaves_the_labels_is_refused(ready: Ready) -> None:
             assert "what is labelled" in other.ranked.tally.nearest["arrays_cut_unlabelled"]
     tumour = ready.planner.case.description.structure("tumour").label
     only = np.where(labels.voxels == tumour, tumour, 0).astype(labels.voxels.dtype)
-    bare = replace(ready.assembly, case=replace(ready.planner.case, labels=labels.with_voxels(only)))
-    assert not bare.labelled(array)
+    bare = made_ready(replace(ready.planner.case, labels=labels.with_voxels(only)))
+    assert not bare.assembly.labelled(array)
 
 
 def test_the_shorter_exposure_is_taken_where_it_covers_as_much(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from guidance.case.policy import Policy, PolicyKind
 from guidance.planning.clearance.electrodes import unlabelled_mm
 from guidance.planning.clearance.skin import skin_angle_deg
 from guidance.planning.grid.anatomy import Anatomy, build_anatomy
-from guidance.planning.grid.corridor_loops import EXCESS, TOUCH, _wrist_reaches, strides, trace, way_out
+from guidance.planning.grid.corridor_loops import EXCESS, TOUCH, strides, trace, way_out
 from guidance.planning.grid.corridors import (
     FIDUCIAL_MM,
     CorridorLimits,
@@ -25,6 +25,7 @@ from guidance.planning.grid.corridors import (
     labelled_box,
     trace_corridors,
 )
+from guidance.planning.grid.line_rules import wrist_reaches
 from guidance.planning.grid.search_grid import SearchGrid, search_grid
 from guidance.planning.wishing.wishes import Wishes
 from kinematics.arm_model import load_lbr
@@ -252,7 +253,7 @@ def test_the_wrist_is_where_the_shell_says(anatomy: Anatomy, grid: SearchGrid, l
     row = np.array([*shell.shoulder_robot_mm, shell.tip_to_wrist_mm, shell.nearest_mm, shell.farthest_mm])
     near, far = shell.distances_mm(tips, outs, travel)
     inside = (near >= shell.nearest_mm) & (far <= shell.farthest_mm)
-    said = [_wrist_reaches(row, t, o, v) for t, o, v in zip(tips, outs, travel, strict=True)]
+    said = [wrist_reaches(row, t, o, v) for t, o, v in zip(tips, outs, travel, strict=True)]
     assert said == inside.tolist()
     assert 40 < inside.sum() < 360
     reach = np.array([60.0, -250.0, 40.0, 300.0, 70.0, 200.0])

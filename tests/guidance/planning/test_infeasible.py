@@ -117,7 +117,7 @@ def test_the_first_reason_is_how_far_the_search_came() -> None:
     assert first == "no array passes every limit; the one that came farthest fails on arm reach"
     assert rest[:2] == ["nearest miss, coverage estimate: low", "nearest miss, arm reach: out of reach"]
     assert rest[2] == "of 13 corridors and 3 arrays, cut by: forbidden 9, coverage estimate 1, arm reach 1"
-    given = Tally()
+    given = Tally(given=True)
     given.add("arrays_refused")
     given.nearest["arrays_refused"] = "E2: too deep"
     assert given.reasons() == ("E2: too deep",)

@@ -22,6 +22,7 @@ from guidance.verification.clearance import exposure_clearances, least_clearance
 from kinematics.arrays import FloatArray
 from registration.images.volume import Volume
 from sim.phantom import make_phantom
+from tests.guidance.exposed import asking, keeping_clear
 
 RADIUS_MM = 0.535
 MIRRORED = np.array([[0.8, 0, 0, -10.0], [0, -0.9, 0, 25.0], [0, 0, 2.5, 3.0], [0, 0, 0, 1.0]])
@@ -161,7 +162,7 @@ def test_one_shaft_is_what_the_case_says_of_it() -> None:
 
     The judge has code of its own, for shaft and exposure.
     """
-    case = make_phantom(3)
+    case = keeping_clear(make_phantom(3), "stomach", 2.0)
     clear = ShaftClearances(case)
     label = case.description.structure("tumour").label
     centre = case.labels.points_mm(np.argwhere(case.labels.voxels == label)).mean(axis=0)
@@ -193,7 +194,7 @@ def test_wholly_inside_is_inside(box_case: Case) -> None:
     """An exposure that stands in a thick stomach, far from its wall, does not keep clear of it; nor does a shaft."""
     labels = np.full((40, 40, 16), 3, np.uint8)
     labels[0:2] = 1
-    structures = (forbidden("aorta", 1, 2.0), structure_of("stomach", 3))
+    structures = (forbidden("aorta", 1, 2.0), asking(structure_of("stomach", 3), 2.0))
     clear = ShaftClearances(case_of(box_case, labels, MIRRORED, *structures))
     tip = Volume(labels, MIRRORED).points_mm([20.0, 20.0, 8.0])
     out = np.array([0.0, -1.0, 0.0])

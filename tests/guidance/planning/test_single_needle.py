@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guidance.case.case import Case
+from guidance.planning import choice
 from guidance.planning import search as search_module
 from guidance.planning.clearance.electrodes import shaft_clearances
 from guidance.planning.combining.single_needle import hopeless, longest_step_mm, pulls, reach_mm
@@ -119,7 +120,7 @@ def test_a_current_over_the_devices_limit_is_refused(nodule: Case) -> None:
     weak = BipolarNeedle(current_max_a=5.0)
     case = replace(nodule, description=nodule.description.model_copy(update={"device": weak}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search_module, "FIELDS", 1)
+        patch.setattr(choice, "FIELDS", 1)
         patch.setattr(search_module, "_beyond_reach", lambda *_given: ())
         refused = planned(case, suite=SuiteDescription(device=weak))
     assert refused.status is PlanStatus.INFEASIBLE

@@ -27,6 +27,7 @@ from guidance.verification.verdict import Verdict
 from kinematics.frames import Transform
 from registration.budget import ErrorBudget
 from registration.images.volume import Volume
+from tests.guidance.exposed import keeping_clear
 from tests.guidance.pulse_stand_in import stand_in
 from tests.guidance.verification import standing
 
@@ -273,6 +274,7 @@ def test_the_field_in_the_stomach_fails(
 ) -> None:
     """Every shaft may cross the stomach; where the pull-back of E2 ends decides."""
     case, plan = easy(scene)
+    case = keeping_clear(case, "stomach", 2.0)
     e = plan.electrodes[1]
     out = (e.entry_ct_mm - e.tip_ct_mm) / e.depth_mm
     off = case.labels.points_mm(np.moveaxis(np.indices(case.labels.shape), 0, -1)) - e.tip_ct_mm
