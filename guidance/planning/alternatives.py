@@ -58,7 +58,8 @@ def why_chosen(alternatives: Sequence[Alternative], weights: Weights) -> str:
         f"{chosen.id} has the least score of those whose field was solved and passes, {chosen.score:.2f} (most of it: "
         f"{', '.join(most)})"
     )
-    passed_over = [f"{a.id}: {a.why_not}" for a in alternatives[:at] if a.why_not]
+    # Of a long reason the first clause; the table of alternatives has the whole.
+    passed_over = [f"{a.id}: {a.why_not.split('; ')[0]}" for a in alternatives[:at] if a.why_not]
     following = next((a for a in alternatives[at + 1 :] if a.terms is not None), None)
     if following is not None and following.terms is not None:
         other = _costs(following.terms, weights)

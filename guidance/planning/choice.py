@@ -42,7 +42,7 @@ class Choice:
         self._ranked, self._planner = ranked, planner
         self._finalists = list(ranked.finalists)
         self._treatments: dict[int, Treatment[TreatmentResult]] = {}
-        self._own: dict[int, SolvedArray | None] = {}
+        self._known = False
         self._why_not: dict[int, str] = {}
 
     def plan(self, on_field: Callable[[Volume], None] | None = None) -> Plan | None:
@@ -62,8 +62,8 @@ class Choice:
                     if on_field is not None and solution is not None:
                         on_field(solution.peak)
                     return found
-            elif self._solve(best) and len(self._treatments) == 1:
-                self._rank_anew(best)
+            else:
+                self._solve(best)
 
     def _best(self) -> int | None:
         """Return the best that nothing is against; one that is solved, where another solution is not worth its time."""
@@ -84,33 +84,32 @@ class Choice:
     def _least(self, numbers: list[int]) -> int | None:
         return min(numbers, key=lambda n: (self._score(n), n), default=None)
 
-    def _solve(self, n: int) -> bool:
-        """Solve the field of one finalist; tell whether there are voltages that the rules let pass."""
+    def _solve(self, n: int) -> None:
+        """Solve the field of one finalist; the first solution, even one that is refused, speaks for the others."""
         scored, assembly, tally = self._finalists[n].scored, self._ranked.assembly, self._ranked.tally
         self._planner.tell("plan: field", 0.8)
         try:
             treatment = assembly.treatment(scored, self._planner.tell)
         except InvalidInputError as error:
             self._against(n, "arrays_cut_field", 0.0, str(error))
-            return False
+            return
+        own = assembly.solved(scored, treatment)
+        if own is not None and not self._known:
+            self._known = True
+            self._rank_anew(n, own)
         if treatment.pulse_plan.status is not PulsePlanStatus.OK:
             short = 0.0
             if treatment.solution is not None:
                 reached = treatment.solution.coverage
                 short = self._planner.protocol.coverage_tumour_min_percent - reached.tumour_percent
             self._against(n, "arrays_cut_voltages", short, "; ".join(treatment.pulse_plan.reasons))
-            return False
-        self._treatments[n] = treatment
-        self._own[n] = assembly.solved(scored, treatment)
-        self._finalists[n] = self._ranked.finals.completed(self._finalists[n], self._own[n])
-        tally.add("arrays_solved")
-        return True
-
-    def _rank_anew(self, solved: int) -> None:
-        """Complete every other finalist with what one solution says of the tissue."""
-        tissue = self._own[solved]
-        if tissue is None:
             return
+        self._treatments[n] = treatment
+        self._finalists[n] = self._ranked.finals.completed(self._finalists[n], own)
+        tally.add("arrays_solved")
+
+    def _rank_anew(self, solved: int, tissue: SolvedArray) -> None:
+        """Complete every other finalist with what one solution says of the tissue."""
         for n, finalist in enumerate(self._finalists):
             if n != solved and n not in self._why_not:
                 pairs = frozenset(self._ranked.assembly.scorer.pulsed(finalist.scored))
