@@ -167,6 +167,20 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
             f"Chance that a shaft comes closer than allowed {chance(sure.closer)}, that every spacing is within the "
             f"ideal error {chance(sure.spacing)}, that no hard rule of the verdict is broken {chance(sure.verdict)}."
         )
+    named = [a for a in plan.alternatives if a.id]
+    if named:
+        others = _table("Alternatives", ("", "electrodes", "tumour %", "+ margin %", "clearance mm", "score", "choice"))
+        for a in named:
+            others.add_row(
+                a.id,
+                str(a.electrodes),
+                _number(a.tumour_percent),
+                _number(a.with_margin_percent),
+                _number(a.least_clearance_mm),
+                _number(a.score, 2),
+                "chosen" if a.chosen else a.why_not.split("; ")[0],
+            )
+        out.print(others)
     if plan.why:
         out.print(plan.why, markup=False)
     if plan.proof is not None:

@@ -112,7 +112,8 @@ function alternatives(listed, run) {
   if (named.length < 2) return [];
   const rows = named.map((a) => ({ kind: a.chosen ? "chosen" : null,
     cells: [a.id, a.electrodes, fixed(a.spacing_mm), fixed(a.least_clearance_mm), fixed(a.tumour_percent), fixed(a.with_margin_percent), fixed(100 * a.plan_hit_probability, 2), fixed(a.score, 2), a.chosen ? "chosen" : a.why_not || "–"] }));
-  const how = make("p", { class: "muted" }, "Another one: ", make("code", {}, `needlework plan ${run.path} --choose ${named.find((a) => !a.chosen).id}`));
+  const other = named.find((a) => !a.chosen && !a.device);
+  const how = other ? make("p", { class: "muted" }, "Another one: ", make("code", {}, `needlework plan ${run.path} --choose ${other.id}`)) : null;
   return [make("h3", {}, "Alternatives"), table(["", "electrodes", "spacing mm", "least clearance mm", "tumour %", "+ margin %", "touching %", "score", "choice"], rows), run.executed ? null : how].filter(Boolean);
 }
 

@@ -119,11 +119,16 @@ class Assembly:
                 self.tally.cut("arrays_cut_exact_clearance", *short)
                 return None
             clearances = self.clearances.of(tip, out, depth, device.radius_mm)
-            treated = way.exposure_mm + way.pull_back_mm[-1]
+            treated, entry = way.exposure_mm + way.pull_back_mm[-1], tip + depth * out
+            slant, most = skin_angle_deg(self.case, entry, out), self.protocol.skin_angle_max_deg
+            if slant > most:
+                miss = f"{slant:.1f}° to the skin's normal, limit {most:g}° ({scored.described})"
+                self.tally.cut("arrays_cut_exact_clearance", slant - most, miss)
+                return None
             found.append(
                 PlannedElectrode(
                     id=f"E{n + 1}",
-                    entry_ct_mm=tip + depth * out,
+                    entry_ct_mm=entry,
                     tip_ct_mm=tip,
                     exposure_mm=way.exposure_mm,
                     depth_mm=depth,
@@ -136,7 +141,7 @@ class Assembly:
                     hit_probability=1.0,
                     tre_p95_mm=tip_p95_mm(self.model, tip_grid, axis, depth),
                     entry_p95_mm=entry_p95_mm(self.model, tip_grid - depth * axis),
-                    skin_angle_deg=skin_angle_deg(self.case, tip + depth * out, out),
+                    skin_angle_deg=slant,
                 )
             )
         return tuple(found)

@@ -72,7 +72,7 @@ class Choice:
         best, best_solved = self._least(left), self._least(solved)
         if best is None or best in self._treatments:
             return best
-        if len(self._treatments) + len(self._why_not) >= FIELDS or len(solved) >= SECOND:
+        if len(self._treatments.keys() | self._why_not.keys()) >= FIELDS or len(solved) >= SECOND:
             return best_solved
         if best_solved is not None and self._score(best_solved) - self._score(best) <= BETTER_BY:
             return best_solved

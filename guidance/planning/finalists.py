@@ -12,6 +12,7 @@ from guidance.planning.assemble import Assembly
 from guidance.planning.chance import risk
 from guidance.planning.chance.array_chances import RANKING_DRAWS
 from guidance.planning.combining.array_search import FoundArray
+from guidance.planning.combining.schedule import Schedule
 from guidance.planning.finalist import Finalist
 from guidance.planning.refusal.infeasible import Tally
 from guidance.planning.scoring import Scored, SolvedArray
@@ -26,6 +27,8 @@ CHECKED_MAX = 3000
 FIELD_SLACK = (1.0, 3.0)
 """An array goes on where the estimate misses the asked percentages of tumour and margin by no more than this."""
 HIT_DRAWS = 4096
+Key = tuple[int, tuple[int, ...], int, Schedule]
+"""Direction, lines, plane and schedule of an array of the ranking."""
 AT_EASE_RAD = math.radians(30.0)
 """Joints this far from their limits are at ease."""
 
@@ -51,6 +54,8 @@ class Finals:
     checked: int = 0
     _closed: set[tuple[int, int, int]] = field(default_factory=set)
     _open: set[tuple[int, int, int]] = field(default_factory=set)
+    _cut: set[Key] = field(default_factory=set)
+    _passed: dict[Key, Finalist] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._hits, self._few = risk.draw(HIT_DRAWS, 1), risk.draw(RANKING_DRAWS, 2)
@@ -64,22 +69,32 @@ class Finals:
             corridors = [(found.direction, line, found.plane) for line in found.lines]
             if any(c in self._closed for c in corridors):
                 continue
-            self.checked += 1
+            key = (found.direction, found.lines, found.plane, found.schedule)
+            if key in self._cut:
+                continue  # a narrower list has had it
+            if key not in self._passed:
+                self.checked += 1
             tell("plan: hard limits", len(kept) / most)
-            if self._short(found.tumour_percent, found.margin_percent, str(found.shape)):
+            if key not in self._passed and self._short(found.tumour_percent, found.margin_percent, str(found.shape)):
+                self._cut.add(key)
                 continue
             tips, axis = self.assembly.scorer.tips_mm(found.candidate), found.candidate.axis
             if any(not differ(axis, tips, k.scored.axis, k.scored.tips_mm) for _, k in kept):
                 continue
-            scored = self.assembly.scorer.score(found.candidate)
-            if scored is None:
+            finalist = self._passed.get(key) or self._start(found, corridors)
+            if finalist is None:
+                self._cut.add(key)
                 continue
-            if not self._corridors_hold(scored, corridors):
-                continue
-            finalist = self.judged(scored)
-            if finalist is not None:
-                kept.append((found, finalist))
+            self._passed[key] = finalist
+            kept.append((found, finalist))
         return kept
+
+    def _start(self, found: FoundArray, corridors: list[tuple[int, int, int]]) -> Finalist | None:
+        """Return an array of the ranking as a finalist; None where it breaks a hard limit."""
+        scored = self.assembly.scorer.score(found.candidate)
+        if scored is None or not self._corridors_hold(scored, corridors):
+            return None
+        return self.judged(scored)
 
     def refined(self, start: Finalist) -> Finalist:
         """Return the array with its electrodes moved one by one to a local optimum, where that keeps every limit."""

@@ -212,19 +212,19 @@ class SearchProof(Value):
             f"{self.pitch_mm:g} mm apart, {self.planes} tip depths; {sum(self.family.values())} arrays of "
             f"{len(self.family)} shapes at every centre, {self.arrays_open:,} of them open."
         )
-        if self.best_score is None:
-            return said
         if not self.complete:
             return f"{said} Better ones may be left among those that the lists had no room for."
+        if self.best_score is None:
+            return f"{said} None of them keeps every hard limit."
         return (
-            f"{said} None that keeps every hard limit scores better than the first, {self.best_score:.2f}; refined off "
-            "the grid after that."
+            f"{said} None of these that keeps every hard limit scores better than {self.best_score:.2f}, before "
+            "refinement off the grid and without overtreatment, robustness and arm."
         )
 
     @property
     def complete(self) -> bool:
         """Whether no array of grid and family that keeps every hard limit scores less than the best one."""
-        return self.best_score is None or self.complete_below is None or self.best_score <= self.complete_below
+        return self.complete_below is None or (self.best_score is not None and self.best_score <= self.complete_below)
 
 
 class Plan(Value):

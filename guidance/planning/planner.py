@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from guidance.ablation.grid import TreatmentGrid
 from guidance.case.case import Case
 from guidance.case.extent import labelled_span
+from guidance.planning.alternatives import differ
 from guidance.planning.arm.reach import ArmReach, wrist_row
 from guidance.planning.assemble import Assembly
 from guidance.planning.chance import risk
@@ -46,7 +47,9 @@ HUB_ABOVE_SKIN_MM = 10.0
 """The hub, and the fingers that end level with it, stay this far from the skin."""
 DEPTH_ROOM_MM = 1.0
 """The grid's depth may be less than the exact one by this."""
-WIDER = (0.25, 1.5, math.inf)
+WIDER = (0.02, 0.25, 1.5, math.inf)
+ENOUGH = 3
+"""Different choices to go on with; fewer are made do with where the list is as wide as the third."""
 """How much more than the best an array may score to be listed; the next where too few keep every limit."""
 
 
@@ -197,13 +200,17 @@ class Planner:
         for wider in WIDER:
             ranking = search.below(bound + wider)
             starts = finals.starts(ranking, fineness.finalists, self._part(0.4, 0.55))
-            if starts or not math.isfinite(bound):
+            if len(starts) >= ENOUGH or (starts and wider >= WIDER[1]) or not math.isfinite(bound):
                 break
         tally.arrays(ranking)
-        finalists = []
+        finalists: list[Finalist] = []
         for n, (_, start) in enumerate(starts):
             self.tell("plan: refining", 0.55 + 0.2 * n / len(starts))
-            finalists.append(finals.completed(finals.refined(start)))
+            found = finals.refined(start)
+            # Two starts may have come to one optimum.
+            others = (k.scored for k in finalists)
+            if all(differ(found.scored.axis, found.scored.tips_mm, k.axis, k.tips_mm) for k in others):
+                finalists.append(finals.completed(found))
         tally.add("arrays_refined", len(finalists))
         best = starts[0][0].score if starts else None
         return Ranked(

@@ -78,7 +78,7 @@ def plan(
         listed = listed_beside(found.alternatives[0], before, planner.weights)
         why = f"The operator gave this array{f' ({wishes.origin})' if wishes.origin else ''}; it was not searched for."
         found = found.model_copy(update={"alternatives": listed, "why": why})
-    elif found.status is PlanStatus.OK:
+    elif found.status is PlanStatus.OK and not (wishes or Wishes()).set_names():
         beside = single_choice(planner)
         if beside is not None:
             found = found.model_copy(update={"alternatives": (*found.alternatives, beside)})
@@ -94,6 +94,8 @@ def _no_plan(ranked: Ranked, planner: Planner, wishes: Wishes | None) -> Plan:
     scored = [f.scored for f in ranked.finalists] or (_covers_most(ranked) if planner.single else [])
     reasons = (*too_little(scorer, scored), *ranked.tally.reasons(), *_depth_reason(ranked, planner))
     update: dict[str, object] = {"proof": ranked.proof}
+    if ranked.finalists and ranked.search is not None:
+        reasons += (f"taken to the field were the best of {len(ranked.finalists)} different choices, and no others",)
     if ranked.search is not None and ranked.arrays_open is not None:
         cut = directions_cut(ranked.search.corridors.fate, ranked.arrays_open)
         update["directions_cut"] = cut

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from guidance.planning.clearance.shaft_clearances import REACH_MM
 from guidance.planning.plan import Alternative
 from guidance.planning.planner import Planner
 from guidance.scene import BipolarNeedle
@@ -37,7 +38,8 @@ def single_choice(planner: Planner, device: BipolarNeedle | None = None) -> Alte
     """
     if planner.single:
         return None
-    other = with_device(planner, device or BipolarNeedle())
+    device = device or BipolarNeedle()
+    other = with_device(planner, device)
     search, scorer = other.search()
     best = search.below(math.inf, listed=1)
     if len(best) == 0:
@@ -48,22 +50,23 @@ def single_choice(planner: Planner, device: BipolarNeedle | None = None) -> Alte
         return None
     T = other.anatomy.T_ct_grid
     tips = T.points(scored.tips_mm)
+    near = other.clearances.of(tips[0], -T.directions(scored.axis), float(scored.depths_mm[0]), device.radius_mm)
     accepted = scorer.accepted(scored.tumour_percent, scored.margin_percent)
     return Alternative(
         id=ID,
-        device=other.suite.device.name,
+        device=device.name,
         electrodes=1,
-        spacing_mm=(device or BipolarNeedle()).pitch_mm,
+        spacing_mm=device.pitch_mm,
         axis_ct=T.directions(scored.axis),
         entries_ct_mm=tips - scored.depths_mm[:, None] * T.directions(scored.axis),
         tips_ct_mm=tips,
-        least_clearance_mm=other.clearances.of(
-            tips[0], -T.directions(scored.axis), float(scored.depths_mm[0]), other.suite.device.radius_mm
-        )[0].mm,
+        least_clearance_mm=near[0].mm if near else REACH_MM,
         tumour_percent=scored.tumour_percent,
         with_margin_percent=scored.margin_percent,
         plan_hit_probability=float(np.clip(scored.terms.touching * planner.protocol.hit_probability_max, 0.0, 1.0)),
         terms=scored.terms,
         score=scored.score,
-        why_not="plan with this device to take it to the field" if accepted else "covers too little",
+        why_not="estimated on the grid alone: plan with this device"
+        if accepted
+        else "estimated on the grid alone: covers too little",
     )

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from kinematics.value import Value
 
-Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0.0, le=1.0e6, allow_inf_nan=False)]
 Term = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 

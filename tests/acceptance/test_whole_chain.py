@@ -79,6 +79,7 @@ def _check_run_folder(folder: Path, status: int) -> None:
 
 
 @pytest.mark.acceptance
+@pytest.mark.timeout(900)
 def test_a_phantom_in_one_command_and_step_by_step(tmp_path: Path) -> None:
     """One command, and the same steps stopped and resumed in processes of their own, give the same bytes."""
     whole, stepped = tmp_path / "whole", tmp_path / "stepped"
@@ -106,6 +107,7 @@ def test_a_phantom_in_one_command_and_step_by_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.acceptance
+@pytest.mark.timeout(900)
 def test_the_real_case(tmp_path: Path) -> None:
     """The real CT goes through the whole chain to a verdict; it must be there (needlework case fetch lidc)."""
     run = _needlework("run", "lidc", "--seed", "0", "--out", str(tmp_path / "run"))

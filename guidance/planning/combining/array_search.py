@@ -24,7 +24,7 @@ from guidance.planning.grid.search_grid import SearchGrid
 from guidance.planning.weights import Weights
 from kinematics.arrays import FloatArray
 
-BOUND_EVERY = 4
+BOUND_EVERY = 2
 """The bound is found in one of so many directions: neighbours are alike, and any array's score is a bound."""
 LISTED = 64
 """Arrays kept of each direction."""

@@ -21,6 +21,7 @@ from guidance.planning.wishing.wishes import Wishes
 from guidance.procedure.interlocks import deepest_mm
 from guidance.protocol import Protocol
 from guidance.scene import BipolarNeedle, ElectrodeDevice, SuiteDescription
+from kinematics.errors import InvalidInputError
 
 COARSE = Fineness(step_deg=4.0, pitch_mm=2.0, finalists=1)
 STRUCTURES = 4
@@ -80,11 +81,11 @@ def openings(planner: Planner, wishes: Wishes, ranked: Ranked) -> Openings:
     for n, (words, change) in enumerate(changes.items()):
         planner.tell("plan: what would open one", 0.8 + 0.2 * n / len(changes))
         tried.append(_tried(words, change(base), planner))
-    found = _best_first(tried)
+    found = _best_first([t for t in tried if t is not None])
     if len(found) > 1 and not found[0].passes:
         one, two = found[0].change, found[1].change
         both = _tried(f"{one}, and {two}", changes[two](changes[one](base)), planner)
-        found = _best_first([*found, both])
+        found = _best_first([*found, *([both] if both is not None else [])])
     reasons = [r.sentence for r in found]
     if not any(r.passes for r in found):
         reasons.append("no limit that was relaxed lets an array pass")
@@ -101,12 +102,15 @@ def _best_first(tried: list[Relaxation]) -> tuple[Relaxation, ...]:
     return tuple(sorted((r for r in tried if r.arrays > 0), key=lambda r: (not r.passes, -r.arrays, r.change)))
 
 
-def _tried(words: str, setting: _Setting, planner: Planner) -> Relaxation:
-    """Search under one setting."""
+def _tried(words: str, setting: _Setting, planner: Planner) -> Relaxation | None:
+    """Search under one setting; None where the wishes leave it nothing on the coarse grid."""
     relaxed = Planner(
         setting.case, planner.registration, suite=setting.suite, protocol=setting.protocol, weights=planner.weights
     )
-    ranked = relaxed.ranked(setting.wishes, within_reach=setting.within_reach, fineness=COARSE)
+    try:
+        ranked = relaxed.ranked(setting.wishes, within_reach=setting.within_reach, fineness=COARSE)
+    except InvalidInputError:
+        return None
     arrays = 0 if ranked.proof is None else ranked.proof.arrays_open
     if ranked.finalists:
         best = ranked.finalists[0].scored
@@ -182,7 +186,9 @@ def _deeper(planner: Planner) -> Iterator[tuple[str, Change]]:
 def _bipolar(setting: _Setting) -> _Setting:
     device = BipolarNeedle()
     case = replace(setting.case, description=setting.case.description.model_copy(update={"device": device}))
-    return replace(setting, case=case, suite=setting.suite.model_copy(update={"device": device}))
+    # How many electrodes, and where one of them stands, are wishes for an array.
+    wishes = setting.wishes.without("electrodes").without("pinned")
+    return replace(setting, case=case, suite=setting.suite.model_copy(update={"device": device}), wishes=wishes)
 
 
 def _without(name: str) -> Change:

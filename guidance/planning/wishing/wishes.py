@@ -97,7 +97,9 @@ class Wishes(Value):
     def _consistent(self) -> Self:
         if self.out_ct is not None and float(np.linalg.norm(self.out_ct)) < 1e-6:
             raise InvalidInputError("the direction that needles shall come from has no length", value=self.out_ct)
-        if self.electrodes is not None and not 1 <= self.electrodes[0] <= self.electrodes[1]:
+        if self.electrodes is not None and self.electrodes[0] < 1:
+            raise InvalidInputError("an array has at least one electrode", value=self.electrodes, limit=1)
+        if self.electrodes is not None and self.electrodes[0] > self.electrodes[1]:
             raise InvalidInputError("the fewest electrodes are more than the most", value=self.electrodes)
         if self.array and self.pinned is not None:
             raise InvalidInputError(
