@@ -174,7 +174,9 @@ def test_an_array_whose_plan_breaks_a_rule_is_cut_and_the_next_one_tried(ready: 
 def test_an_array_whose_pulses_are_refused_is_cut(ready: Ready) -> None:
     """Voltages that nothing accepts: no plan, and the reason of the pulse plan is kept."""
     tally = Tally()
-    assembly: Any = SimpleNamespace(treatment=lambda _scored, _tell: treated(ready, accepted=False))
+    assembly: Any = SimpleNamespace(
+        treatment=lambda _scored, _tell: treated(ready, accepted=False), solved=lambda *_given: None
+    )
     ranked = replace(ready.ranked, finalists=(finalist(scored(ready)),), assembly=assembly, tally=tally)
     assert Choice(ranked, ready.planner).plan() is None
     assert tally.counts["arrays_cut_voltages"] == 1
