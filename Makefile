@@ -34,9 +34,10 @@ $(STAMP): requirements.lock pyproject.toml
 run: setup
 	@$(BIN)/needlework run $(CASE) --seed $(SEED); status=$$?; [ $$status -le 1 ] || exit $$status
 
+# Files in order: the whole chain, one long file, begins first.
 test: setup
 	@$(BIN)/needlework case fetch lidc
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	@$(BIN)/ruff check .
