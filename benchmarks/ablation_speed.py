@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from benchmarks.timing import best
 from guidance.ablation.electrode import ElectrodeLine
 from guidance.ablation.field import SEGMENTS, PairField, PositionField
 from guidance.ablation.grid import TreatmentGrid
@@ -81,16 +82,6 @@ def needles(n: int) -> LineCharges:
     return LineCharges.between(
         start, np.repeat(AXIS[None], 4, axis=0), np.full(4, EXPOSURE_MM), np.full(4, RADIUS_MM), SEGMENTS
     )
-
-
-def best(what: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Return the shortest of the repeats [s], and the last result."""
-    times, found = [], None
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        found = what()
-        times.append(time.perf_counter() - begun)
-    return min(times), found
 
 
 def linear_scene(n: int) -> tuple[np.ndarray, np.ndarray]:

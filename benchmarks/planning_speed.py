@@ -22,11 +22,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from benchmarks.plain_corridors import Answers, Surfaces, by_sampling
+from benchmarks.timing import best
 from guidance.case.store import load_case
 from guidance.planning.grid.anatomy import Anatomy, build_anatomy
 from guidance.planning.grid.corridors import CorridorLimits, Corridors, Fate, Spread, trace_corridors
@@ -50,16 +50,6 @@ def row(what: str, measured: str, asked: str = "", good: bool = True) -> bool:
     """Print one line, and return whether the figure is good."""
     print(f"{what:<72} {measured:>22} {asked:>14}{'' if good else '   MISSED'}", flush=True)
     return good
-
-
-def best(what: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Return the shortest of the repeats [s], and the last result."""
-    times, found = [], None
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        found = what()
-        times.append(time.perf_counter() - begun)
-    return min(times), found
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,13 +86,9 @@ class Assembly:
         """
         T, radius = self.anatomy.T_ct_grid, self.suite.device.radius_mm
         tip, out, depth = T.points(scored.tips_mm[n]), T.directions(scored.candidate.out), float(scored.depths_mm[n])
-        way = scored.schedule
         for what, (excess, structure) in (
             ("a shaft", self.clearances.least_excess_mm(tip, out, depth, radius)),
-            (
-                "an exposure",
-                self.clearances.least_exposure_excess_mm(tip, out, way.exposure_mm + way.pull_back_mm[-1], radius),
-            ),
+            ("an exposure", self.clearances.least_exposure_excess_mm(tip, out, scored.schedule.treated_mm, radius)),
         ):
             if excess < 0.0:
                 return -excess, f"{what} {-excess:.2f} mm closer to {structure} than allowed ({scored.described})"
@@ -119,7 +115,7 @@ class Assembly:
                 self.tally.cut("arrays_cut_exact_clearance", *short)
                 return None
             clearances = self.clearances.of(tip, out, depth, device.radius_mm)
-            treated, entry = way.exposure_mm + way.pull_back_mm[-1], tip + depth * out
+            entry = tip + depth * out
             slant, most = skin_angle_deg(self.case, entry, out), self.protocol.skin_angle_max_deg
             if slant > most:
                 miss = f"{slant:.1f}° to the skin's normal, limit {most:g}° ({scored.described})"
@@ -135,9 +131,9 @@ class Assembly:
                     pull_back_mm=way.pull_back_mm,
                     clearance=clearances[0] if clearances else Clearance(structure=NOTHING_NEAR, mm=REACH_MM),
                     clearances=clearances,
-                    exposure_clearances=self.clearances.of_exposure(tip, out, treated, device.radius_mm),
+                    exposure_clearances=self.clearances.of_exposure(tip, out, way.treated_mm, device.radius_mm),
                     crossed=crossed_mm(self.case, tip, out, depth),
-                    exposed_in=crossed_mm(self.case, tip, out, min(treated, depth)),
+                    exposed_in=crossed_mm(self.case, tip, out, min(way.treated_mm, depth)),
                     hit_probability=1.0,
                     tre_p95_mm=tip_p95_mm(self.model, tip_grid, axis, depth),
                     entry_p95_mm=entry_p95_mm(self.model, tip_grid - depth * axis),

@@ -54,8 +54,7 @@ class Finals:
     checked: int = 0
     _closed: set[tuple[int, int, int]] = field(default_factory=set)
     _open: set[tuple[int, int, int]] = field(default_factory=set)
-    _cut: set[Key] = field(default_factory=set)
-    _passed: dict[Key, Finalist] = field(default_factory=dict)
+    _judged: dict[Key, Finalist | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._hits, self._few = risk.draw(HIT_DRAWS, 1), risk.draw(RANKING_DRAWS, 2)
@@ -70,23 +69,22 @@ class Finals:
             if any(c in self._closed for c in corridors):
                 continue
             key = (found.direction, found.lines, found.plane, found.schedule)
-            if key in self._cut:
-                continue  # a narrower list has had it
-            if key not in self._passed:
+            seen = key in self._judged  # in a narrower list
+            if seen and self._judged[key] is None:
+                continue
+            if not seen:
                 self.checked += 1
             tell("plan: hard limits", len(kept) / most)
-            if key not in self._passed and self._short(found.tumour_percent, found.margin_percent, str(found.shape)):
-                self._cut.add(key)
+            if not seen and self._short(found.tumour_percent, found.margin_percent, found.shape):
+                self._judged[key] = None
                 continue
             tips, axis = self.assembly.scorer.tips_mm(found.candidate), found.candidate.axis
             if any(not differ(axis, tips, k.scored.axis, k.scored.tips_mm) for _, k in kept):
                 continue
-            finalist = self._passed.get(key) or self._start(found, corridors)
-            if finalist is None:
-                self._cut.add(key)
-                continue
-            self._passed[key] = finalist
-            kept.append((found, finalist))
+            finalist = self._judged[key] if seen else self._start(found, corridors)
+            self._judged[key] = finalist
+            if finalist is not None:
+                kept.append((found, finalist))
         return kept
 
     def _start(self, found: FoundArray, corridors: list[tuple[int, int, int]]) -> Finalist | None:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from guidance.ablation.grid import TreatmentGrid
 from guidance.case.case import Case
@@ -48,9 +47,9 @@ HUB_ABOVE_SKIN_MM = 10.0
 DEPTH_ROOM_MM = 1.0
 """The grid's depth may be less than the exact one by this."""
 WIDER = (0.02, 0.25, 1.5, math.inf)
-ENOUGH = 3
-"""Different choices to go on with; fewer are made do with where the list is as wide as the third."""
 """How much more than the best an array may score to be listed; the next where too few keep every limit."""
+ENOUGH = 3
+"""Different choices to go on with; from the second width on, any is enough."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,7 @@ class Ranked:
         assembly: Turns a finalist into a plan.
         finals: Completes a finalist with what only finalists have.
         tally: What was cut.
-        search: The search itself, for what it cut by direction; None for an array that was given.
-        arrays_open: Open arrays of each direction, shape (d,); None for an array that was given.
+        ranking: What the search listed, for what it cut by direction; None for an array that was given.
     """
 
     finalists: tuple[Finalist, ...]
@@ -87,8 +85,12 @@ class Ranked:
     assembly: Assembly
     finals: Finals
     tally: Tally
-    search: ArraySearch | None = None
-    arrays_open: NDArray[np.int64] | None = None
+    ranking: Ranking | None = None
+
+    @property
+    def search(self) -> ArraySearch | None:
+        """The search itself; None for an array that was given."""
+        return None if self.ranking is None else self.ranking.search
 
 
 class Planner:
@@ -219,8 +221,7 @@ class Planner:
             assembly,
             finals,
             tally,
-            search,
-            ranking.counts[:, 0],
+            ranking,
         )
 
     def _free_limits(self) -> CorridorLimits:

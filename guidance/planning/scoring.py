@@ -18,7 +18,7 @@ from guidance.planning.combining.arrays import Candidate, sides_allowed
 from guidance.planning.combining.coverage_loops import coverage_term
 from guidance.planning.combining.family import HUB_ROOM_MM
 from guidance.planning.combining.hubs import order_exists
-from guidance.planning.combining.schedule import ABOVE_MM, Schedule, schedules
+from guidance.planning.combining.schedule import Schedule, schedules, treated_mm
 from guidance.planning.combining.single_needle import pulls
 from guidance.planning.grid.anatomy import Anatomy
 from guidance.planning.grid.corridors import CorridorLimits, Fate, trace_corridors
@@ -134,7 +134,7 @@ class Scorer:
     def treated_mm(self, candidate: Candidate) -> float:
         """Return the length from the tips to where the treatment of an array ends, in whole half millimetres [mm]."""
         top = float((self.anatomy.tumour_mm @ candidate.axis).min())
-        return math.ceil(2.0 * (candidate.plane_mm - top + ABOVE_MM) - 1e-9) / 2.0
+        return float(treated_mm(np.array(candidate.plane_mm - top)))
 
     def fates(self, candidate: Candidate) -> tuple[Fate, ...]:
         """Return what each corridor of an array comes to on the grid."""

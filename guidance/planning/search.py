@@ -96,8 +96,8 @@ def _no_plan(ranked: Ranked, planner: Planner, wishes: Wishes | None) -> Plan:
     update: dict[str, object] = {"proof": ranked.proof}
     if ranked.finalists and ranked.search is not None:
         reasons += (f"taken to the field were the best of {len(ranked.finalists)} different choices, and no others",)
-    if ranked.search is not None and ranked.arrays_open is not None:
-        cut = directions_cut(ranked.search.corridors.fate, ranked.arrays_open)
+    if ranked.ranking is not None:
+        cut = directions_cut(ranked.ranking.search.corridors.fate, ranked.ranking.counts[:, 0])
         update["directions_cut"] = cut
         reasons += (in_words(cut),)
     if ranked.search is not None and not hopeless(scorer, scored):

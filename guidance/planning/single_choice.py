@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,18 +12,6 @@ from guidance.planning.planner import Planner
 from guidance.scene import BipolarNeedle
 
 ID = "B1"
-
-
-def with_device(planner: Planner, device: BipolarNeedle) -> Planner:
-    """Return a planner of the same case for another device."""
-    case = replace(planner.case, description=planner.case.description.model_copy(update={"device": device}))
-    return Planner(
-        case,
-        planner.registration,
-        suite=planner.suite.model_copy(update={"device": device}),
-        protocol=planner.protocol,
-        weights=planner.weights,
-    )
 
 
 def single_choice(planner: Planner, device: BipolarNeedle | None = None) -> Alternative | None:
@@ -39,7 +26,13 @@ def single_choice(planner: Planner, device: BipolarNeedle | None = None) -> Alte
     if planner.single:
         return None
     device = device or BipolarNeedle()
-    other = with_device(planner, device)
+    other = Planner(
+        planner.case.treated_with(device),
+        planner.registration,
+        suite=planner.suite.model_copy(update={"device": device}),
+        protocol=planner.protocol,
+        weights=planner.weights,
+    )
     search, scorer = other.search()
     best = search.below(math.inf, listed=1)
     if len(best) == 0:

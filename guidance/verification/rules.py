@@ -88,9 +88,8 @@ def clearance_checks(name: str, found: tuple[ShaftClearance, ...], protocol: Pro
     checks = []
     for n, clearance in enumerate(found):
         about = (name, clearance.structure)
-        touching = check_at(0.0, Code.TOUCHES_NOTHING, clearance.mm, *about)
-        nominal = check_at(clearance.nominal_mm, Code.CLEARANCE_MIN_AS_PLACED, clearance.mm, *about)
-        checks += [c for c in (touching, nominal) if n == 0 or not c.passed]
+        kept = _kept_clear(clearance, about, Code.TOUCHES_NOTHING, Code.CLEARANCE_MIN_AS_PLACED)
+        checks += [c for c in kept if n == 0 or not c.passed]
         if n == 0:
             checks.append(check_by(protocol, Code.CLEARANCE_IDEAL, clearance.mm, *about))
     return checks
@@ -104,7 +103,14 @@ def exposure_checks(name: str, found: tuple[ShaftClearance, ...]) -> list[Check]
     checks = []
     for n, clearance in enumerate(found):
         about = (name, clearance.structure)
-        touching = check_at(0.0, Code.EXPOSURE_TOUCHES_NOTHING, clearance.mm, *about)
-        nominal = check_at(clearance.nominal_mm, Code.EXPOSURE_CLEARANCE_MIN_AS_PLACED, clearance.mm, *about)
-        checks += [c for c in (touching, nominal) if n == 0 or not c.passed]
+        kept = _kept_clear(clearance, about, Code.EXPOSURE_TOUCHES_NOTHING, Code.EXPOSURE_CLEARANCE_MIN_AS_PLACED)
+        checks += [c for c in kept if n == 0 or not c.passed]
     return checks
+
+
+def _kept_clear(clearance: ShaftClearance, about: tuple[str, str], touching: Code, nominal: Code) -> list[Check]:
+    """Check one clearance against nothing at all, and against what a plan asks for."""
+    return [
+        check_at(0.0, touching, clearance.mm, *about),
+        check_at(clearance.nominal_mm, nominal, clearance.mm, *about),
+    ]

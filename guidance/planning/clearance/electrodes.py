@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from guidance.case.case import Case
 from guidance.case.extent import SKIN_LAYER_MM, slice_axis
 from guidance.case.policy import PolicyKind
-from guidance.planning.clearance.shaft_clearances import AIR_MM, ShaftClearances
-from guidance.planning.clearance.shaft_clearances import NOTHING_NEAR as NOTHING_NEAR
-from guidance.planning.clearance.shaft_clearances import REACH_MM as REACH_MM
+from guidance.planning.clearance.shaft_clearances import AIR_MM, REACH_MM, ShaftClearances
 from guidance.planning.plan import Clearance
 from kinematics.arrays import FloatArray
 from registration.images.volume import Volume

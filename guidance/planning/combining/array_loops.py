@@ -14,10 +14,10 @@ import numpy as np
 from numba import njit, prange
 
 from guidance.planning.combining.coverage_loops import coverage_term, missed, outer_first, target_columns
-from guidance.planning.grid.corridor_loops import OPEN, scattered
+from guidance.planning.grid.corridor_loops import OPEN, WISH_MM, scattered
 
 NO_PLACE = 1.0e30
-CLEARANCE_WISH_MM, DEPTH_UNIT_MM, PRICE_UNIT, SKIN_UNIT_RAD = 3.0, 150.0, 40.0, math.radians(60.0)
+DEPTH_UNIT_MM, PRICE_UNIT, SKIN_UNIT_RAD = 150.0, 40.0, math.radians(60.0)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -25,7 +25,7 @@ def corridor_terms(excess: float, sigmas: float, price: float, depth: float, cos
     """Return the terms of one corridor: touching, clearance, depth, crossing and angle to the skin."""
     return (
         0.5 * math.erfc(sigmas / math.sqrt(2.0)) / hit_limit,
-        min(max(1.0 - excess / CLEARANCE_WISH_MM, 0.0), 1.0),
+        min(max(1.0 - excess / WISH_MM, 0.0), 1.0),
         depth / DEPTH_UNIT_MM,
         price / PRICE_UNIT,
         math.acos(min(max(cosine, -1.0), 1.0)) / SKIN_UNIT_RAD,
@@ -106,6 +106,24 @@ def _keep(rows: Any, percent: Any, scores: Any, used: int, score: float, row: An
     rows[n] = row
     percent[n, 0], percent[n, 1] = t, m
     return min(used + 1, size)  # type: ignore[no-any-return]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+def _covered(
+    columns: Any,
+    order: Any,
+    cell_at: Any,
+    spans: Any,
+    cx: int,
+    cy: int,
+    plane: float,
+    way: Any,
+    room: float,
+    total: Any,
+) -> Any:
+    """Return the percentages of tumour and of tumour + margin that one way of an array covers; see `missed`."""
+    t, m = missed(columns, order, cell_at, spans[int(way[0])], cx, cy, plane, way[2], int(way[1]), room, total)
+    return 100.0 - t, 100.0 - m
 
 
 @njit(cache=True, parallel=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -236,26 +254,14 @@ def search_arrays(
                             continue
                         cut = min(beat, kept_scores[-1])
                         for way in range(ways_first[d, p, 0], ways_first[d, p, 1]):
-                            exposure, pulls, step = int(ways[way, 0]), int(ways[way, 1]), ways[way, 2]
-                            base = fixed + weights[6] * pulls
+                            base = fixed + weights[6] * ways[way, 1]
                             if base >= cut:
                                 continue
                             counted += 1
                             room = (cut - base) / weights[7] if weights[7] > 0.0 else NO_PLACE
-                            t, m = missed(
-                                columns,
-                                order,
-                                cell_at[member],
-                                spans[exposure],
-                                cx,
-                                cy,
-                                planes[d, p],
-                                step,
-                                pulls,
-                                room,
-                                total,
+                            t, m = _covered(
+                                columns, order, cell_at[member], spans, cx, cy, planes[d, p], ways[way], room, total
                             )
-                            t, m = 100.0 - t, 100.0 - m
                             score = base + weights[7] * coverage_term(t, m)
                             if score < cut:
                                 extra[0], extra[1], extra[2], extra[3], extra[4] = member, cx, cy, p, way
@@ -267,23 +273,11 @@ def search_arrays(
                     continue
                 member, cx, cy, p = cheap_rows[size]
                 for way in range(ways_first[d, p, 0], ways_first[d, p, 1]):
-                    exposure, pulls, step = int(ways[way, 0]), int(ways[way, 1]), ways[way, 2]
                     counted += 1
-                    t, m = missed(
-                        columns,
-                        order,
-                        cell_at[member],
-                        spans[exposure],
-                        cx,
-                        cy,
-                        planes[d, p],
-                        step,
-                        pulls,
-                        NO_PLACE,
-                        total,
+                    t, m = _covered(
+                        columns, order, cell_at[member], spans, cx, cy, planes[d, p], ways[way], NO_PLACE, total
                     )
-                    t, m = 100.0 - t, 100.0 - m
-                    score = cheap[size] + weights[6] * pulls + weights[7] * coverage_term(t, m)
+                    score = cheap[size] + weights[6] * ways[way, 1] + weights[7] * coverage_term(t, m)
                     extra[0], extra[1], extra[2], extra[3], extra[4] = member, cx, cy, p, way
                     used = _keep(kept_rows, kept_percent, kept_scores, used, score, extra, t, m)
         rows[d] = kept_rows

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kinematics.arrays import FloatArray
 
@@ -48,6 +49,10 @@ def sides_of(lateral_mm: FloatArray) -> FloatArray:
 
 def sides_allowed(sides_mm: FloatArray, needles: int) -> bool:
     """Tell whether distances are either pulsed (13 to 18.5 mm) or idle (over 21 mm), and enough are pulsed."""
-    pulsed = (sides_mm >= SIDE_MIN_MM - 1e-9) & (sides_mm <= SIDE_MAX_MM + 1e-9)
-    idle = sides_mm > IDLE_MIN_MM
-    return bool((pulsed | idle).all()) and int(pulsed.sum()) >= max(needles - 1, 1)
+    pulsed = pulsed_sides(sides_mm)
+    return bool((pulsed | (sides_mm > IDLE_MIN_MM)).all()) and int(pulsed.sum()) >= max(needles - 1, 1)
+
+
+def pulsed_sides(sides_mm: FloatArray) -> NDArray[np.bool_]:
+    """Tell of each distance whether two needles that far apart are planned to be pulsed."""
+    return (sides_mm >= SIDE_MIN_MM - 1e-9) & (sides_mm <= SIDE_MAX_MM + 1e-9)

@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from guidance.protocol import Protocol
+from kinematics.arrays import FloatArray
 
 ABOVE_MM = 7.0
 """The treated length ends this far above the target's top."""
@@ -19,6 +22,21 @@ class Schedule:
 
     exposure_mm: float
     pull_back_mm: tuple[float, ...]
+
+    @property
+    def treated_mm(self) -> float:
+        """From the tip to the end of the exposure where it is pulled back farthest [mm]."""
+        return self.exposure_mm + self.pull_back_mm[-1]
+
+
+def treated_mm(beyond_top_mm: FloatArray) -> FloatArray:
+    """Return the lengths that treatment asks for [mm], in whole half millimetres: 7 mm more than to the target's top.
+
+    Args:
+        beyond_top_mm: From the target's top to the tips, along the axis.
+    """
+    lengths: FloatArray = np.ceil(2.0 * (beyond_top_mm + ABOVE_MM) - 1e-9) / 2.0
+    return lengths
 
 
 def allowed_exposures_mm(exposures_mm: Sequence[float], protocol: Protocol) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ from scipy.optimize import linear_sum_assignment
 
 from guidance.case.case import Case
 from guidance.case.policy import PolicyKind
+from guidance.planning.clearance.skin import SIGMA_MM
 from guidance.planning.grid.corridor_loops import strides
 from guidance.planning.wishing.wishes import Ball
 from kinematics.arrays import FloatArray
@@ -28,8 +29,6 @@ CELL_MM = 1.0
 REACH_BEHIND_MM = 45.0
 """The grid ends this far behind the target: tips stay well before that."""
 FAR_MM = 1.0e3
-SKIN_SIGMA_MM = 4.0
-"""As in `skin`: the body is smoothed by this for its normal."""
 # Keeps nodes off the exact half way between voxels, where rounding noise would decide.
 OFF_TIE_MM = np.array([0.137, 0.211, 0.173])
 
@@ -74,7 +73,7 @@ class Anatomy:
     def skin(self) -> NDArray[np.float32]:
         """The body, smoothed, at every second node: its gradient is the skin's normal; shape (x, y, z, 1)."""
         coarse = self.inside[::2, ::2, ::2].astype(np.float32)
-        found: NDArray[np.float32] = gaussian_filter(coarse, SKIN_SIGMA_MM / (2.0 * self.cell_mm), mode="nearest")
+        found: NDArray[np.float32] = gaussian_filter(coarse, SIGMA_MM / (2.0 * self.cell_mm), mode="nearest")
         return found[..., None]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from guidance.planning.combining.schedule import ABOVE_MM
+from guidance.planning.combining.schedule import treated_mm
 from guidance.planning.grid.anatomy import Anatomy
 from guidance.planning.grid.directions import lateral_axes_of, lateral_grid, outward_directions
 from guidance.planning.wishing.wishes import Ball, Wishes
@@ -146,7 +146,6 @@ def search_grid(
         # The grid's nodes move by less than half a step, so that one of them lies on the pinned electrode.
         lateral = lateral + (place - node * pitch_mm)
         planes, must = np.array([[float(tip @ -out[0])]]), node + middle
-    treated = np.ceil(2.0 * (planes - top[:, None] + ABOVE_MM) - 1e-9) / 2.0
     return SearchGrid(
         np.ascontiguousarray(out),
         np.ascontiguousarray(first),
@@ -154,7 +153,7 @@ def search_grid(
         np.ascontiguousarray(lateral),
         line_at,
         np.ascontiguousarray(planes),
-        treated,
+        treated_mm(planes - top[:, None]),
         pitch_mm,
         wide,
         must,

@@ -44,6 +44,11 @@ class _Setting:
     wishes: Wishes
     within_reach: bool = True
 
+    def of_device(self, device: ElectrodeDevice | BipolarNeedle) -> _Setting:
+        """Return the same with another device."""
+        suite = self.suite.model_copy(update={"device": device})
+        return replace(self, case=self.case.treated_with(device), suite=suite)
+
 
 Change = Callable[[_Setting], _Setting]
 """One limit relaxed, everything else as it is."""
@@ -104,9 +109,12 @@ def _best_first(tried: list[Relaxation]) -> tuple[Relaxation, ...]:
 
 def _tried(words: str, setting: _Setting, planner: Planner) -> Relaxation | None:
     """Search under one setting; None where the wishes leave it nothing on the coarse grid."""
-    relaxed = Planner(
-        setting.case, planner.registration, suite=setting.suite, protocol=setting.protocol, weights=planner.weights
-    )
+    relaxed = planner
+    prepared = (setting.case is planner.case, setting.suite is planner.suite, setting.protocol is planner.protocol)
+    if not all(prepared):
+        relaxed = Planner(
+            setting.case, planner.registration, suite=setting.suite, protocol=setting.protocol, weights=planner.weights
+        )
     try:
         ranked = relaxed.ranked(setting.wishes, within_reach=setting.within_reach, fineness=COARSE)
     except InvalidInputError:
@@ -175,20 +183,13 @@ def _deeper(planner: Planner) -> Iterator[tuple[str, Change]]:
                 return
     elif isinstance(suite.device, ElectrodeDevice) and suite.device.usable_length_mm < LONG_NEEDLE_MM:
         device = suite.device.model_copy(update={"usable_length_mm": LONG_NEEDLE_MM})
-
-        def longer_needle(s: _Setting) -> _Setting:
-            case = replace(s.case, description=s.case.description.model_copy(update={"device": device}))
-            return replace(s, case=case, suite=s.suite.model_copy(update={"device": device}))
-
-        yield f"a needle of {LONG_NEEDLE_MM:g} mm", longer_needle
+        yield f"a needle of {LONG_NEEDLE_MM:g} mm", lambda s: s.of_device(device)
 
 
 def _bipolar(setting: _Setting) -> _Setting:
-    device = BipolarNeedle()
-    case = replace(setting.case, description=setting.case.description.model_copy(update={"device": device}))
     # How many electrodes, and where one of them stands, are wishes for an array.
     wishes = setting.wishes.without("electrodes").without("pinned")
-    return replace(setting, case=case, suite=setting.suite.model_copy(update={"device": device}), wishes=wishes)
+    return replace(setting.of_device(BipolarNeedle()), wishes=wishes)
 
 
 def _without(name: str) -> Change:

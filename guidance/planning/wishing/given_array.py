@@ -9,7 +9,14 @@ import numpy as np
 
 from guidance.planning.assemble import Assembly
 from guidance.planning.clearance.electrodes import skin_entry_mm
-from guidance.planning.combining.arrays import IDLE_MIN_MM, SIDE_MAX_MM, SIDE_MIN_MM, Candidate, sides_allowed
+from guidance.planning.combining.arrays import (
+    IDLE_MIN_MM,
+    SIDE_MAX_MM,
+    SIDE_MIN_MM,
+    Candidate,
+    pulsed_sides,
+    sides_allowed,
+)
 from guidance.planning.combining.family import HUB_ROOM_MM
 from guidance.planning.combining.hubs import order_exists
 from guidance.planning.grid.corridors import Fate
@@ -79,7 +86,7 @@ def _distances(candidate: Candidate) -> list[str]:
     for a in range(count):
         for b in range(a + 1, count):
             side = float(np.linalg.norm(lateral[a] - lateral[b]))
-            if not (SIDE_MIN_MM - 1e-9 <= side <= SIDE_MAX_MM + 1e-9 or side > IDLE_MIN_MM):
+            if not (pulsed_sides(np.array(side)) or side > IDLE_MIN_MM):
                 said.append(f"E{a + 1} and E{b + 1} are {side:.1f} mm apart, allowed are {allowed}")
     return said or [f"too few of the electrodes are near enough to each other to be pulsed, allowed are {allowed}"]
 
